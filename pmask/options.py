@@ -1,0 +1,70 @@
+"""What a person may choose about a mask. Imports nothing heavy, so the daemon can check options before torch is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pmask.errors import BadOption, UnknownOption
+from pmask.recognisers.specs import DEFAULT_TEAM, require_known
+
+DELTA_RANGE = (0.0, 10.0)
+"""delta's open-closed range; the paper's Figure 12 goes up to 10."""
+OMEGA_RANGE = (0.0, 0.5)
+"""omega is half of one minus SSIM (Eq. 7), so 0.5 is SSIM 0: no limit at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOptions:
+    """The choices for one photo.
+
+    delta: margin of the reverse triplet loss as a fraction of the distance to the nearest other person (Eq. 5).
+        The goal of each recogniser is (1 + delta) times that angle, at most pi.
+    omega: budget of the imperceptibility loss, (1 - SSIM) / 2 at most (Eq. 7); 0.017 is SSIM 0.966.
+    team: names of the recognisers that the mask is optimised against.
+    seed: of everything random in making the mask.
+    """
+
+    delta: float = 1.0  # paper, section 6
+    omega: float = 0.017  # paper, section 6
+    team: tuple[str, ...] = DEFAULT_TEAM
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_range("delta", self.delta, DELTA_RANGE)
+        _check_range("omega", self.omega, OMEGA_RANGE)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise BadOption(f"seed must be a whole number from 0 to 2**63 - 1, not {self.seed!r}")
+        if not self.team:
+            raise BadOption("team must name at least one recogniser")
+        if len(set(self.team)) != len(self.team):
+            raise BadOption(f"team names a recogniser twice: {', '.join(self.team)}")
+        require_known(self.team)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> MaskOptions:
+        """Options from parsed JSON. Raises UnknownOption, BadOption or UnknownRecogniser; absent keys keep their default."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise UnknownOption(f"unknown option {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        values = dict(values)
+        if "team" in values:
+            team = values["team"]
+            if not isinstance(team, list | tuple) or not all(isinstance(name, str) for name in team):
+                raise BadOption(f"team must be a list of recogniser names, not {team!r}")
+            values["team"] = tuple(team)
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """The mapping that from_mapping reads back."""
+        return {"delta": self.delta, "omega": self.omega, "team": list(self.team), "seed": self.seed}
+
+
+def _check_range(name: str, value: object, bounds: tuple[float, float]) -> None:
+    low, high = bounds
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not low < float(value) <= high:  # type: ignore[arg-type]
+        raise BadOption(f"{name} must be a number above {low:g} and at most {high:g}, not {value!r}")
