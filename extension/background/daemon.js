@@ -1,0 +1,158 @@
+// The only file that talks to the daemon; localserver/PROTOCOL.md describes what is said.
+
+import { PMaskError } from "./errors.js";
+
+export const DEFAULT_PORT = 28737;
+export const PROTOCOL = 1;
+
+/** Every route that is used here, as PROTOCOL.md writes it. */
+export const ROUTES = {
+  health: "GET /v1/health",
+  pair: "POST /v1/pair",
+  options: "GET /v1/options",
+  create: "POST /v1/jobs",
+  follow: "GET /v1/jobs/ID",
+  result: "GET /v1/jobs/ID/result",
+  cancel: "DELETE /v1/jobs/ID",
+};
+
+/** Seconds that the daemon may hold a status answer. Firefox gives up on a message at 30 s, Chromium on an idle worker. */
+export const WAIT_S = 8;
+
+const SHORT_MS = 5_000;
+const BODY_MS = 60_000; // a large photo over loopback while the processor is busy
+
+/**
+ * @typedef {{port: number, token: string, client: {id: string, name: string}}} Daemon a daemon that is paired
+ */
+
+/**
+ * One request. Rejects with a PMaskError; answers of 400 and above carry the daemon's own code.
+ *
+ * @param {number} port
+ * @param {string} route one of ROUTES
+ * @param {{id?: string, query?: object, headers?: object, body?: BodyInit, token?: string, timeout?: number}} [how]
+ * @returns {Promise<Response>}
+ */
+async function request(port, route, how = {}) {
+  const [method, path] = route.split(" ");
+  const url = new URL(path.replace("ID", encodeURIComponent(how.id ?? "")), `http://127.0.0.1:${port}`);
+  for (const [name, value] of Object.entries(how.query ?? {})) url.searchParams.set(name, value);
+  let response;
+  try {
+    response = await fetch(url, {
+      method,
+      headers: { ...how.headers, ...(how.token && { Authorization: `Bearer ${how.token}` }) },
+      body: how.body,
+      cache: "no-store",
+      credentials: "omit",
+      redirect: "error",
+      referrerPolicy: "no-referrer",
+      signal: AbortSignal.timeout(how.timeout ?? SHORT_MS),
+    });
+  } catch (error) {
+    if (error?.name === "TimeoutError") throw new PMaskError("timeout");
+    throw new PMaskError("daemon_off", String(error?.message ?? error));
+  }
+  if (response.status < 400) return response;
+  const { error } = await response.json().catch(() => ({}));
+  if (typeof error?.code !== "string") throw new PMaskError("not_pmask", `HTTP status ${response.status}`);
+  throw new PMaskError(error.code, String(error.message ?? ""), {
+    retryAfter: Number(response.headers.get("Retry-After")) || undefined,
+  });
+}
+
+const text = new TextEncoder();
+const hex = (bytes) => Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/**
+ * What a daemon that knows the token answers to a challenge (PROTOCOL.md, health).
+ *
+ * @param {string} token @param {string} challenge @param {number} port
+ * @returns {Promise<string>} lowercase hex
+ */
+export async function proofOf(token, challenge, port) {
+  const secret = await crypto.subtle.digest("SHA-256", text.encode(token));
+  const key = await crypto.subtle.importKey("raw", secret, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+  return hex(await crypto.subtle.sign("HMAC", key, text.encode(`pmask-proof-1\n${challenge}\n${port}`)));
+}
+
+function checkHealth(health) {
+  if (health?.product !== "pmask") throw new PMaskError("not_pmask");
+  if (health.protocol !== PROTOCOL) {
+    throw new PMaskError("wrong_version", `protocol ${health.protocol}, version ${health.version}`);
+  }
+  return health;
+}
+
+/** What listens on the port, without a token. Rejects if it is not a PMask daemon of our protocol. */
+export async function health(port) {
+  const response = await request(port, ROUTES.health);
+  return checkHealth(await response.json().catch(() => null));
+}
+
+/**
+ * Makes sure that the daemon we paired with, and not a program that took its port, is there. Before every request that
+ * carries the token or a photo: it costs a millisecond.
+ *
+ * @param {Daemon | null} daemon
+ * @returns {Promise<object>} its health
+ */
+export async function prove(daemon) {
+  if (!daemon) throw new PMaskError("not_paired");
+  const challenge = hex(crypto.getRandomValues(new Uint8Array(32)));
+  const response = await request(daemon.port, ROUTES.health, { query: { client: daemon.client.id, challenge } });
+  const answer = checkHealth(await response.json().catch(() => null));
+  // A daemon that has forgotten us gives no proof; it gets no token either.
+  if (answer.proof === undefined) throw new PMaskError("not_paired");
+  if (answer.proof !== (await proofOf(daemon.token, challenge, daemon.port))) throw new PMaskError("impostor");
+  return answer;
+}
+
+async function proven(daemon, route, how) {
+  await prove(daemon);
+  return request(daemon.port, route, { ...how, token: daemon.token });
+}
+
+/** Exchanges the code that `pmask-server pair` shows for a token. @returns {Promise<Daemon>} */
+export async function pair(port, code, name) {
+  await health(port);
+  const body = JSON.stringify({ code, name });
+  const response = await request(port, ROUTES.pair, { body, headers: { "Content-Type": "application/json" } });
+  const { token, client } = await response.json();
+  return { port, token, client: { id: client.id, name: client.name } };
+}
+
+/** @returns {Promise<object>} defaults, ranges, recognisers, devices, limits */
+export async function options(daemon) {
+  return (await proven(daemon, ROUTES.options)).json();
+}
+
+/** @param {Daemon} daemon @param {Blob} photo @param {object} choices of PROTOCOL.md @returns {Promise<{id: string}>} */
+export async function createJob(daemon, photo, choices) {
+  const headers = { "Content-Type": "application/octet-stream", "X-PMask-Options": JSON.stringify(choices) };
+  // Bare bytes: a File would lend the request its own type.
+  const body = await photo.arrayBuffer();
+  return (await proven(daemon, ROUTES.create, { body, headers, timeout: BODY_MS })).json();
+}
+
+/** The job's state, at once when `seen` is null or behind, and at the latest after WAIT_S seconds. */
+export async function followJob(daemon, id, seen) {
+  const query = seen === null ? {} : { wait: WAIT_S, seen };
+  return (await proven(daemon, ROUTES.follow, { id, query, timeout: WAIT_S * 1000 + SHORT_MS })).json();
+}
+
+/** @returns {Promise<{blob: Blob | null, summary: object}>} blob is null when the photo has no face */
+export async function jobResult(daemon, id) {
+  const response = await proven(daemon, ROUTES.result, { id, timeout: BODY_MS });
+  const summary = JSON.parse(response.headers.get("X-PMask-Report") ?? "null");
+  const noFace = response.status === 204 && summary?.status === "no_face";
+  const isProtected = response.status === 200 && summary?.status === "protected";
+  // Neither: what came is not known to be protected.
+  if (!noFace && !isProtected) throw new PMaskError("engine_failed");
+  return { blob: noFace ? null : await response.blob(), summary };
+}
+
+export async function cancelJob(daemon, id) {
+  await proven(daemon, ROUTES.cancel, { id });
+}

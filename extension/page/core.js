@@ -1,0 +1,229 @@
+// The guard's core, in the page's own (MAIN) world: the browser's functions as they were before any script of the page
+// ran, the line to the bridge, and the wait for an answer. First of the MAIN-world files; routes/*.js build on it, and
+// guard.js starts them and takes this object out of the page's sight.
+//
+// The page shares these prototypes, so nothing here calls a method by name once the page runs: only `pristine`'s copies.
+
+(() => {
+  "use strict";
+
+  const { apply, defineProperty, getOwnPropertyDescriptor, setPrototypeOf } = Reflect;
+  const uncurry = Function.prototype.bind.bind(Function.prototype.call);
+  const getter = (prototype, name) => uncurry(getOwnPropertyDescriptor(prototype, name).get);
+  const setter = (prototype, name) => uncurry(getOwnPropertyDescriptor(prototype, name).set);
+
+  /** Each takes the object first: `listen(target, type, listener, options)`. */
+  const pristine = {
+    __proto__: null,
+    Proxy,
+    Event,
+    File,
+    MessageEvent,
+    listen: uncurry(EventTarget.prototype.addEventListener),
+    dispatch: uncurry(EventTarget.prototype.dispatchEvent),
+    stop: uncurry(Event.prototype.stopImmediatePropagation),
+    prevent: uncurry(Event.prototype.preventDefault),
+    path: uncurry(Event.prototype.composedPath),
+    type: getter(Event.prototype, "type"),
+    connected: getter(Node.prototype, "isConnected"),
+    root: uncurry(Node.prototype.getRootNode),
+    inputType: getter(HTMLInputElement.prototype, "type"),
+    inputFiles: getter(HTMLInputElement.prototype, "files"),
+    setInputFiles: setter(HTMLInputElement.prototype, "files"),
+    setInputValue: setter(HTMLInputElement.prototype, "value"),
+    inputForm: getter(HTMLInputElement.prototype, "form"),
+    inputFolder: getter(HTMLInputElement.prototype, "webkitdirectory"),
+    fileCount: getter(FileList.prototype, "length"),
+    fileAt: uncurry(FileList.prototype.item),
+    fileName: getter(File.prototype, "name"),
+    fileModified: getter(File.prototype, "lastModified"),
+    fileType: getter(Blob.prototype, "type"),
+    DataTransfer,
+    transferItems: getter(DataTransfer.prototype, "items"),
+    transferAdd: uncurry(DataTransferItemList.prototype.add),
+    transferFiles: getter(DataTransfer.prototype, "files"),
+    data: getter(MessageEvent.prototype, "data"),
+    ports: getter(MessageEvent.prototype, "ports"),
+    post: uncurry(MessagePort.prototype.postMessage),
+    start: uncurry(MessagePort.prototype.start),
+    matches: uncurry(RegExp.prototype.exec),
+    WeakMap,
+    // WeakMap, not a mark on the element: the page cannot see it.
+    mapGet: uncurry(WeakMap.prototype.get),
+    mapSet: uncurry(WeakMap.prototype.set),
+    mapDelete: uncurry(WeakMap.prototype.delete),
+  };
+
+  /** An array that no setter on the page's prototypes can overhear. */
+  const bareArray = () => {
+    const array = [];
+    setPrototypeOf(array, null);
+    return array;
+  };
+
+  const PHOTO_TYPE = /^image\//i;
+  const PHOTO_NAME =
+    /\.(avif|bmp|dib|gif|heic|heif|ico|j2k|jfif|jp2|jpe|jpeg|jpg|jxl|pjp|pjpeg|png|ppm|psd|svg|tga|tif|tiff|webp)$/i;
+
+  /** Is this file a photo by its type or, since a browser knows few types by heart, by its name? */
+  const isPhoto = (file) =>
+    pristine.matches(PHOTO_TYPE, pristine.fileType(file)) !== null ||
+    pristine.matches(PHOTO_NAME, pristine.fileName(file)) !== null;
+
+  const hasPhoto = (files) => {
+    for (let i = 0; i < files.length; i += 1) if (isPhoto(files[i])) return true;
+    return false;
+  };
+
+  /** A FileList as a bare array. */
+  const listFiles = (fileList) => {
+    const files = bareArray();
+    const count = fileList ? pristine.fileCount(fileList) : 0;
+    for (let i = 0; i < count; i += 1) files[i] = pristine.fileAt(fileList, i);
+    return files;
+  };
+
+  /**
+   * Lets `around` stand in front of a function of the page's prototypes. A Proxy, so that name, length and source text
+   * stay those of the browser. If `around` throws, the call goes through: a wrapper must never break a page.
+   *
+   * @param {object} prototype
+   * @param {string} name
+   * @param {(self: any, args: any[]) => boolean | void} before returns false to hold the call back
+   * @param {AbortSignal} signal undoes it
+   * @param {(self: any, result: any) => void} [after]
+   */
+  const wrap = (prototype, name, before, signal, after) => {
+    const descriptor = getOwnPropertyDescriptor(prototype, name);
+    if (!descriptor?.configurable) return;
+    const part = descriptor.value ? "value" : "set";
+    const wrapped = new pristine.Proxy(descriptor[part], {
+      __proto__: null,
+      apply(target, self, args) {
+        let go = true;
+        try {
+          go = before(self, args) !== false;
+        } catch {
+          // Not an object of ours: the browser's own function says so better.
+        }
+        if (!go) return undefined;
+        const result = apply(target, self, args);
+        after?.(self, result);
+        return result;
+      },
+    });
+    defineProperty(prototype, name, { ...descriptor, [part]: wrapped });
+    pristine.listen(signal, "abort", () => {
+      if (getOwnPropertyDescriptor(prototype, name)?.[part] === wrapped) defineProperty(prototype, name, descriptor);
+    });
+  };
+
+  let port = null;
+  let state = "unknown";
+  let lastId = 0;
+  const unsent = bareArray();
+  const waiting = { __proto__: null };
+
+  const send = (message) => {
+    if (port) pristine.post(port, message);
+    else unsent[unsent.length] = message;
+  };
+
+  /**
+   * Asks the bridge about files that were taken from the page. `settle` is called once, with the files that may go
+   * (protected, or the original where the person said so), or with null when the pick was cancelled.
+   *
+   * @param {File[]} files a bare array
+   * @param {{folder?: boolean}} about
+   * @param {(files: File[] | null) => void} settle
+   * @returns {number} the hold's id, for `forget`
+   */
+  const hold = (files, about, settle) => {
+    lastId += 1;
+    const photos = bareArray();
+    for (let i = 0; i < files.length; i += 1) {
+      if (isPhoto(files[i])) photos[photos.length] = { __proto__: null, index: i, file: files[i] };
+    }
+    waiting[lastId] = { __proto__: null, files, settle };
+    send({ __proto__: null, name: "photos", id: lastId, photos, folder: about.folder === true });
+    return lastId;
+  };
+
+  /** Gives up on a hold: the person picked again, or reset the form. */
+  const forget = (id) => {
+    delete waiting[id];
+    send({ __proto__: null, name: "forget", id });
+  };
+
+  /** The protected bytes under the name, type and date that the page would have seen. */
+  const asPicked = (blob, original) => {
+    const bits = bareArray();
+    bits[0] = blob;
+    // File's constructor walks the array's iterator, which a bare array lacks.
+    setPrototypeOf(bits, pristineArrayPrototype);
+    return new pristine.File(bits, pristine.fileName(original), {
+      __proto__: null,
+      type: pristine.fileType(original),
+      lastModified: pristine.fileModified(original),
+    });
+  };
+  const pristineArrayPrototype = { __proto__: null, [Symbol.iterator]: Array.prototype[Symbol.iterator] };
+
+  const settled = ({ id, answers }) => {
+    const held = waiting[id];
+    if (!held) return;
+    delete waiting[id];
+    if (!answers) {
+      held.settle(null);
+      return;
+    }
+    const outcome = { __proto__: null };
+    for (let i = 0; i < answers.length; i += 1) outcome[answers[i].index] = answers[i];
+    const files = bareArray();
+    for (let i = 0; i < held.files.length; i += 1) {
+      const answer = outcome[i];
+      if (!isPhoto(held.files[i]) || answer?.use === "original") files[files.length] = held.files[i];
+      else if (answer?.use === "protected") files[files.length] = asPicked(answer.blob, held.files[i]);
+      // A photo without an answer stays out: fail closed.
+    }
+    held.settle(files.length > 0 ? files : null);
+  };
+
+  const receive = (event) => {
+    const message = pristine.data(event);
+    if (message.name === "state") state = message.on ? "on" : "off";
+    if (message.name === "settled") settled(message);
+  };
+
+  /** Takes the bridge's end of the line: the first that is offered, before any script of the page runs. */
+  const connect = (signal) => {
+    const onOffer = (event) => {
+      pristine.stop(event);
+      if (port) return;
+      port = pristine.ports(event)[0];
+      pristine.listen(port, "message", receive, { __proto__: null, signal });
+      pristine.start(port);
+      for (let i = 0; i < unsent.length; i += 1) pristine.post(port, unsent[i]);
+      unsent.length = 0;
+    };
+    pristine.listen(window, "pmask-line", onOffer, { __proto__: null, capture: true, signal });
+  };
+
+  const core = {
+    __proto__: null,
+    pristine,
+    routes: { __proto__: null },
+    bareArray,
+    hasPhoto,
+    listFiles,
+    wrap,
+    hold,
+    forget,
+    connect,
+    /** Tells the bridge that a form was not submitted, because a photo is pending. */
+    submitHeld: () => send({ __proto__: null, name: "submit-held" }),
+    /** Known to be off for this site, so that events may pass untouched. Not knowing is not off. */
+    isOff: () => state === "off",
+  };
+  defineProperty(globalThis, "__pmask", { __proto__: null, configurable: true, value: core });
+})();

@@ -1,0 +1,143 @@
+// Route: <input type=file>, wherever it stands (document, shadow roots, detached) and however it was opened.
+//
+// The files are taken at the first trusted `input` or `change`, before any listener of the page: a window listener sees
+// what is connected; shadow roots and detached trees, whose events never reach the window, are listened to as well.
+
+(() => {
+  "use strict";
+
+  /** @param {object} core page/core.js @param {AbortSignal} signal */
+  __pmask.routes.input = (core, signal) => {
+    const { pristine } = core;
+    const options = { __proto__: null, capture: true, signal };
+    const holds = { __proto__: null }; // id -> input
+    const holdOf = new pristine.WeakMap(); // input -> id
+    const swallow = new pristine.WeakMap(); // input -> true: its trusted `change` is still to come, and is stale
+
+    const isFileInput = (node) => {
+      try {
+        return pristine.inputType(node) === "file";
+      } catch {
+        return false; // not an <input>
+      }
+    };
+
+    /** Listens in front of the page on one more target. The browser drops repeats, so this may be called again. */
+    const watch = (target) => {
+      pristine.listen(target, "input", onPick, options);
+      pristine.listen(target, "change", onPick, options);
+      pristine.listen(target, "submit", onSubmit, options);
+      pristine.listen(target, "reset", onReset, options);
+    };
+
+    const watchTree = (node) => {
+      watch(pristine.root(node));
+      watch(node);
+    };
+
+    const release = (input) => {
+      const id = pristine.mapGet(holdOf, input);
+      if (id === undefined) return;
+      pristine.mapDelete(holdOf, input);
+      delete holds[id];
+      core.forget(id);
+    };
+
+    const onPick = (event) => {
+      if (!event.isTrusted) return;
+      const input = pristine.path(event)[0];
+      if (!isFileInput(input)) return;
+      const type = pristine.type(event);
+      const stale = pristine.mapDelete(swallow, input);
+      if (stale && type === "change") {
+        pristine.stop(event);
+        return;
+      }
+      release(input); // a new choice, whatever it is, replaces the one that is pending
+      if (core.isOff()) return;
+      const files = core.listFiles(pristine.inputFiles(input));
+      if (!core.hasPhoto(files)) return;
+
+      pristine.stop(event);
+      pristine.setInputValue(input, "");
+      if (type === "input") {
+        pristine.mapSet(swallow, input, true);
+        watchTree(input); // `change` does not leave a shadow root, and the parser makes some without attachShadow
+      }
+      const id = core.hold(files, { __proto__: null, folder: pristine.inputFolder(input) }, (answer) => {
+        pristine.mapDelete(holdOf, input);
+        delete holds[id];
+        if (answer) give(input, answer);
+        else pristine.dispatch(input, new pristine.Event("cancel", { __proto__: null, bubbles: true }));
+      });
+      holds[id] = input;
+      pristine.mapSet(holdOf, input, id);
+    };
+
+    /** Hands the files to the page as the browser would: set first, then `input`, then `change`. */
+    const give = (input, files) => {
+      const transfer = new pristine.DataTransfer();
+      const items = pristine.transferItems(transfer);
+      for (let i = 0; i < files.length; i += 1) pristine.transferAdd(items, files[i]);
+      pristine.setInputFiles(input, pristine.transferFiles(transfer));
+      pristine.dispatch(input, new pristine.Event("input", { __proto__: null, bubbles: true, composed: true }));
+      pristine.dispatch(input, new pristine.Event("change", { __proto__: null, bubbles: true }));
+    };
+
+    const isPending = (form) => {
+      for (const id in holds) if (pristine.inputForm(holds[id]) === form) return true;
+      return false;
+    };
+
+    /** A form whose photo is pending would be sent without it. */
+    const onSubmit = (event) => {
+      if (!isPending(pristine.path(event)[0])) return;
+      pristine.prevent(event);
+      pristine.stop(event);
+      core.submitHeld();
+    };
+
+    const onReset = (event) => {
+      const form = pristine.path(event)[0];
+      for (const id in holds) if (pristine.inputForm(holds[id]) === form) release(holds[id]);
+    };
+
+    // What the page does that would otherwise put its listener, or its tree, out of our sight.
+    core.wrap(Element.prototype, "attachShadow", () => {}, signal, (_host, root) => watch(root));
+    core.wrap(
+      EventTarget.prototype,
+      "addEventListener",
+      (self, args) => {
+        if (args[0] === "change" || args[0] === "input") watch(self ?? window);
+      },
+      signal,
+    );
+    core.wrap(HTMLElement.prototype, "onchange", (self) => watch(self), signal);
+    core.wrap(HTMLElement.prototype, "oninput", (self) => watch(self), signal);
+    core.wrap(HTMLElement.prototype, "click", watchTree, signal);
+    core.wrap(HTMLInputElement.prototype, "showPicker", watchTree, signal);
+    core.wrap(
+      EventTarget.prototype,
+      "dispatchEvent",
+      (self, args) => {
+        if (pristine.type(args[0]) === "click" && !pristine.connected(self)) watchTree(self);
+      },
+      signal,
+    );
+    core.wrap(
+      HTMLFormElement.prototype,
+      "submit",
+      (self) => {
+        if (!isPending(self)) return true;
+        core.submitHeld();
+        return false;
+      },
+      signal,
+    );
+    // document.open(), which write() may call, removes every listener of the window.
+    for (const name of ["open", "write", "writeln"]) {
+      core.wrap(Document.prototype, name, () => {}, signal, () => watch(window));
+    }
+    watch(window);
+  };
+})();

@@ -1,0 +1,21 @@
+// Inputs that never enter the document; their events pass no ancestor that the window's listeners stand on.
+
+document.getElementById("choose").addEventListener("click", () => {
+  const input = document.createElement("input");
+  input.addEventListener("change", (event) => window.send(event.target.files), true); // before its type is known
+  input.type = "file";
+  input.onchange = () => {
+    input.dataset.seen = "yes";
+  };
+  input.click();
+});
+
+document.getElementById("choose-tree").addEventListener("click", () => {
+  const label = document.createElement("label");
+  const input = document.createElement("input");
+  input.type = "file";
+  input.multiple = true;
+  label.append(input);
+  label.addEventListener("change", (event) => window.send(event.target.files), true);
+  label.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+});

@@ -1,0 +1,2 @@
+const input = document.querySelector("input");
+input.addEventListener("change", () => window.parent.send(input.files));

@@ -1,0 +1,194 @@
+"""What the end-to-end tests play on: the daemon with a fake engine, the demo site's received files, the card on screen."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+from demo.server import RECEIVED
+from PIL import Image
+
+from localserver.app import SERVER_OPTIONS, create_app
+from localserver.clients import Clients
+from localserver.config import Config
+from localserver.jobs import Protection
+from pmask.errors import Cancelled, PMaskError
+from pmask.options import MaskOptions
+from pmask.report import Progress
+
+ROOT = Path(__file__).parents[2]
+EXTENSION = ROOT / "extension"
+PATIENCE_S = 15
+
+
+def mark(data: bytes) -> bytes:
+    """What the fake engine makes of a photo: the same format and size, with a corner painted over."""
+    image = Image.open(io.BytesIO(data))
+    kind = image.format
+    image.paste((255, 0, 255), (0, 0, 24, 24))
+    out = io.BytesIO()
+    image.save(out, kind)
+    return out.getvalue()
+
+
+@dataclass(kw_only=True)
+class FakeEngine:
+    """Marks photos at once, or after ``seconds``; or fails with ``error``; or finds no face."""
+
+    faces: int = 2
+    converged: int = 2
+    seconds: float = 0.0
+    error: PMaskError | None = None
+    options: list[MaskOptions] = field(default_factory=list)
+    started: int = 0
+    cancelled: int = 0
+    devices = None
+
+    async def protect(
+        self, data: bytes, options: MaskOptions, on_progress: Callable[[Progress], None], cancel: asyncio.Event
+    ) -> Protection:
+        self.started += 1
+        self.options.append(options)
+        end = time.monotonic() + self.seconds
+        while (left := end - time.monotonic()) > 0:
+            on_progress(Progress(stage="masking", fraction=1 - left / self.seconds, faces=self.faces))
+            try:
+                await asyncio.wait_for(cancel.wait(), min(left, 0.5))
+            except asyncio.TimeoutError:
+                continue
+            self.cancelled += 1
+            raise Cancelled("cancelled")
+        if self.error:
+            raise self.error
+        faces = [{"converged": i < self.converged, "ssim": 0.97} for i in range(self.faces)]
+        status = "protected" if faces else "no_face"
+        return Protection(data=mark(data) if faces else b"", report={"status": status, "faces": faces, "seconds": 0.1})
+
+    async def close(self) -> None:
+        pass
+
+
+class Daemon:
+    """The real daemon on a port of its own, with an engine of the test's choice; can be stopped and started."""
+
+    def __init__(self, folder: Path, engine: FakeEngine):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.engine = engine
+        self.clients = Clients(folder)
+        self._folder = folder
+        self._runner = None
+
+    async def start(self):
+        config = Config(port=self.port, state_dir=self._folder)
+        self._runner = web.AppRunner(create_app(config, self.engine, self.clients), **SERVER_OPTIONS)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
+
+    async def stop(self):
+        if self._runner:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def pair(self, browser):
+        """Pairs as ``scripts/run.py`` does: by the options page's address."""
+        page = await browser.open(
+            browser.extension_url(f"options/options.html#pair={self.clients.new_code()}&port={self.port}")
+        )
+        await page.wait_for("document.querySelector('#pair-result.good') !== null")
+        await page.close()
+
+
+class Demo:
+    """The demo site, and what it received."""
+
+    def __init__(self, app: web.Application, port: int, folder: Path):
+        self.port = port
+        self._app = app
+        self._folder = folder
+
+    def url(self, path: str = "") -> str:
+        return f"http://127.0.0.1:{self.port}/pmask-demo/{path}"
+
+    @property
+    def received(self):
+        return self._app[RECEIVED]
+
+    def bytes_of(self, file) -> bytes:
+        return (self._folder / file.sha256).read_bytes()
+
+    async def wait_for(self, count: int, timeout: float = PATIENCE_S):
+        """The first ``count`` files, once they are there; fails if there are more."""
+        end = time.monotonic() + timeout
+        while len(self.received) < count:
+            assert time.monotonic() < end, f"{len(self.received)} of {count} files arrived"
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
+        assert count == len(self.received)
+        return list(self.received)
+
+    async def stays_empty(self, seconds: float = 1.0):
+        await asyncio.sleep(seconds)
+        assert self.received == []
+
+
+class Card:
+    """The overlay as the person sees it. Its closed root is open to DevTools only."""
+
+    def __init__(self, page):
+        self.page = page
+
+    async def _section(self) -> str | None:
+        """The card's remote object, wherever it stands."""
+        document = await self.page.call("DOM.getDocument", {"depth": -1, "pierce": True})
+        queue = [document["root"]]
+        while queue:
+            node = queue.pop()
+            attributes = node.get("attributes", [])
+            if node["nodeName"] == "SECTION" and "card" in attributes and "region" in attributes:
+                found = await self.page.call("DOM.resolveNode", {"backendNodeId": node["backendNodeId"]})
+                return found["object"]["objectId"]
+            queue += node.get("children", []) + node.get("shadowRoots", [])
+            if "contentDocument" in node:
+                queue.append(node["contentDocument"])
+        return None
+
+    async def ask(self, function: str):
+        section = await self._section()
+        if section is None:
+            return None
+        params = {"functionDeclaration": function, "objectId": section, "returnByValue": True}
+        return (await self.page.call("Runtime.callFunctionOn", params))["result"].get("value")
+
+    async def text(self) -> str:
+        return await self.ask("function () { return this.isConnected ? this.innerText : '' }") or ""
+
+    async def wait_for(self, words: str, timeout: float = PATIENCE_S) -> str:
+        end = time.monotonic() + timeout
+        while words not in (text := await self.text()):
+            assert time.monotonic() < end, f"the card never said {words!r}; it says {text!r}"
+            await asyncio.sleep(0.05)
+        return text
+
+    async def wait_gone(self, timeout: float = PATIENCE_S):
+        end = time.monotonic() + timeout
+        while await self.text():
+            assert time.monotonic() < end, "the card is still there"
+            await asyncio.sleep(0.05)
+
+    async def press(self, label: str):
+        """A real click on a button of the card."""
+        place = await self.ask(
+            "function () { for (const b of this.querySelectorAll('button')) {"
+            f"if (b.textContent !== {label!r} && b.getAttribute('aria-label') !== {label!r}) continue;"
+            "const {x, y, width, height} = b.getBoundingClientRect(); return [x + width / 2, y + height / 2]; } }"
+        )
+        assert place, f"no button {label!r} in {await self.text()!r}"
+        await self.page.press(*place)
