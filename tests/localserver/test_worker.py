@@ -1,0 +1,239 @@
+"""The real engine with a real worker process; only what it does to a photo is the tests' own (`protectors.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from localserver.config import Config
+from localserver.engine import WorkerEngine
+from localserver.errors import EngineFailed
+from localserver.frames import pack
+from pmask.errors import Cancelled, DeviceUnavailable, OutOfMemory
+from pmask.options import MaskOptions
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="uses POSIX signals")
+
+
+@pytest.fixture
+async def engine_of(tmp_path, monkeypatch):
+    """Makes an engine with one of the tests' protectors."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    engines = []
+
+    def make(protector: str, **settings) -> WorkerEngine:
+        engines.append(WorkerEngine(Config(state_dir=tmp_path, **settings), f"protectors:{protector}"))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        await engine.close()
+
+
+async def protect(engine, *, seed=0, data=b"a photo", on_progress=lambda progress: None, cancel=None):
+    return await engine.protect(data, MaskOptions(seed=seed), on_progress, cancel or asyncio.Event())
+
+
+async def start_and_cancel(engine) -> float:
+    """Cancels as soon as the worker masks; the seconds until the engine is free."""
+    cancel, began = asyncio.Event(), asyncio.Event()
+    job = asyncio.ensure_future(protect(engine, cancel=cancel, on_progress=lambda _: began.set()))
+    await began.wait()
+    while engine.pid is None:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.3)  # past the report of loading, into the mask
+    cancel.set()
+    since = time.monotonic()
+    with pytest.raises(Cancelled):
+        await job
+    return time.monotonic() - since
+
+
+async def until_gone(pid: int, seconds: float = 3) -> bool:
+    """Whether a process ends in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+async def test_a_photo_comes_back_with_its_report(engine_of):
+    """Bytes cross unharmed, prints (Python's and C's) do not get in between, infinity becomes JSON's null."""
+    engine, seen = engine_of("Good"), []
+    data = bytes(range(256)) * 40_000  # beyond every pipe's buffer
+    protection = await protect(engine, data=data, on_progress=seen.append)
+    assert data + b" protected" == protection.data
+    assert ("protected", "auto") == (protection.report["status"], protection.report["device"])
+    assert None is protection.report["faces"][0]["psnr"]
+    assert ["loading", "masking"] == [progress.stage for progress in seen]
+    assert (0.5, 1) == (seen[-1].fraction, seen[-1].faces)
+    assert ["cpu"] == engine.devices
+
+
+async def test_the_worker_stays_warm(engine_of):
+    """Loading the recognisers takes seconds: once, not per photo."""
+    engine = engine_of("Good")
+    assert None is engine.pid
+    await protect(engine)
+    first = engine.pid
+    await protect(engine)
+    assert first == engine.pid
+
+
+async def test_a_photo_without_a_face_sends_no_bytes_back(engine_of):
+    """The client has the original; nothing that could pass for a protected photo exists."""
+    protection = await protect(engine_of("NoFace"))
+    assert (b"", "no_face") == (protection.data, protection.report["status"])
+
+
+async def test_a_crash_fails_that_photo_only(engine_of):
+    """A segmentation fault in a native library takes neither the daemon nor the next photo with it."""
+    engine = engine_of("Choosy")
+    with pytest.raises(EngineFailed):
+        await protect(engine, seed=1)
+    assert b"a photo protected" == (await protect(engine)).data
+
+
+async def test_a_worker_that_died_idle_is_replaced(engine_of):
+    """The system may kill it when memory is short; the next photo does not notice."""
+    engine = engine_of("Good")
+    await protect(engine)
+    os.kill(engine.pid, signal.SIGTERM)
+    await asyncio.sleep(0.2)
+    assert b"a photo protected" == (await protect(engine)).data
+
+
+async def test_running_out_of_memory_is_told_as_such(engine_of):
+    """The cure (a smaller photo) differs from a crash's; a new worker starts from empty memory."""
+    engine = engine_of("Choosy")
+    with pytest.raises(OutOfMemory):
+        await protect(engine, seed=2)
+    assert None is engine.pid
+    await protect(engine)
+
+
+async def test_an_unforeseen_error_hides_its_text(engine_of, capfd):
+    """Texts of exceptions quote what was handled; the log gets the place, the client the type."""
+    engine = engine_of("Choosy")
+    with pytest.raises(EngineFailed, match="RuntimeError"):
+        await protect(engine, seed=3)
+    log = capfd.readouterr().err
+    assert "RuntimeError" in log
+    assert "protectors.py" in log
+    assert "secret" not in log
+    await protect(engine)
+
+
+async def test_an_expected_error_keeps_its_code(engine_of):
+    """And is no reason to start another worker."""
+    engine = engine_of("no_device")
+    for _ in range(2):
+        with pytest.raises(DeviceUnavailable, match="there is no auto"):
+            await protect(engine)
+    assert None is not engine.pid
+
+
+async def test_a_cancel_works_within_a_second(engine_of):
+    """The worker hears it in the middle of a mask, and stays warm."""
+    engine = engine_of("Patient")
+    assert 1 > await start_and_cancel(engine)
+    first = engine.pid
+    assert 1 > await start_and_cancel(engine)
+    assert first == engine.pid
+
+
+async def test_a_worker_that_does_not_obey_is_killed(engine_of):
+    """A photo that nobody wants must not hold up the next one."""
+    engine = engine_of("Deaf", cancel_grace=0.2)
+    assert 2 > await start_and_cancel(engine)
+    assert None is engine.pid
+
+
+async def test_a_worker_without_a_sign_of_life_is_killed(engine_of):
+    """A deadlock in a driver must not stop the queue for good."""
+    engine = engine_of("Deaf", stall=2)
+    with pytest.raises(EngineFailed, match="sign of life"):
+        await protect(engine)
+    assert None is engine.pid
+
+
+async def test_an_idle_worker_is_stopped_and_started_again(engine_of):
+    """The daemon gives back hundreds of megabytes while nobody posts photos."""
+    engine = engine_of("Good", idle_stop=0.1)
+    await protect(engine)
+    pid = engine.pid
+    assert await until_gone(pid)
+    assert None is engine.pid
+    assert b"a photo protected" == (await protect(engine)).data
+    assert pid != engine.pid
+
+
+async def test_closing_ends_the_worker(engine_of):
+    """The daemon leaves nothing behind, idle or busy."""
+    for protector in ("Good", "Deaf"):
+        engine, began = engine_of(protector), asyncio.Event()
+        job = asyncio.ensure_future(protect(engine, on_progress=lambda _, began=began: began.set()))
+        await began.wait()
+        pid = engine.pid
+        if protector == "Deaf":
+            job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+        await engine.close()
+        assert await until_gone(pid)
+
+
+@pytest.mark.parametrize("what", ["idle", "masking"])
+async def test_the_worker_leaves_when_its_stdin_is_closed(what):
+    """A daemon that is killed cannot say goodbye; its pipes close all the same."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "localserver.worker", "--device", "cpu", "--protector", "protectors:Deaf"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+    )
+    if what == "masking":
+        for part in pack({"do": "protect", "options": {}}, b"a photo"):
+            process.stdin.write(part)
+        await process.stdout.readexactly(12)
+        await asyncio.sleep(0.2)
+    process.stdin.close()
+    await asyncio.wait_for(process.communicate(), 10)
+    assert 0 == process.returncode
+
+
+@pytest.mark.parametrize("junk", [b"\xff" * 12, b"\0\0\0\x02" + b"\0" * 8 + b"[]", b"\0\0\0\x02" + b"\0" * 8 + b"x!"])
+async def test_a_worker_that_speaks_nonsense_is_replaced(engine_of, monkeypatch, tmp_path, junk):
+    """A corrupt stream can never be read right again."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "babble.py").write_text(
+        "import __main__, gc, time\n"
+        "def make(device):\n"
+        "    [worker] = [one for one in gc.get_objects() if isinstance(one, __main__.Worker)]\n"
+        f"    worker._outbox.raw.write({junk!r})\n"
+        "    time.sleep(600)\n"
+    )
+    engine = WorkerEngine(Config(state_dir=tmp_path), "babble:make")
+    with pytest.raises(EngineFailed, match="nonsense"):
+        await protect(engine)
+    assert None is engine.pid
+
+
+@posix
+async def test_ctrl_c_is_the_daemons_business(engine_of):
+    """A terminal sends it to the worker too, which would end noisily in the middle of a frame."""
+    engine = engine_of("Good")
+    await protect(engine)
+    pid = engine.pid
+    os.kill(pid, signal.SIGINT)
+    await protect(engine)
+    assert pid == engine.pid
