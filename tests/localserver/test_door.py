@@ -1,0 +1,149 @@
+"""One test per refusal of the door: what each keeps out is in its docstring."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+EXTENSION = "chrome-extension://abcdefghijklmnopabcdefghijklmnop"
+OTHER_EXTENSION = "chrome-extension://ponmlkjihgfedcbaponmlkjihgfedcba"
+ROUTES = [
+    ("GET", "/v1/health"),
+    ("POST", "/v1/pair"),
+    ("GET", "/v1/options"),
+    ("POST", "/v1/jobs"),
+    ("GET", "/v1/jobs/x"),
+    ("GET", "/v1/jobs/x/result"),
+    ("DELETE", "/v1/jobs/x"),
+    ("GET", "/no/such/route"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_dns_rebinding_is_refused_on_every_route(daemon, method, path):
+    """A page at evil.example whose name is rebound to 127.0.0.1 is same-origin to its browser: only Host tells."""
+    headers = {"Host": f"evil.example:{daemon.config.port}"}
+    assert (403, "forbidden_host") == await daemon.refusal(method, path, headers=headers)
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0:{}", "127.0.0.1", "localhost", "localhost.:{}", "[::1]:{}", "127.0.0.1:{}0", "127.1:{}", ""]
+)
+async def test_hosts_that_are_nearly_right_are_refused(daemon, host):
+    """Browsers once let pages reach loopback as 0.0.0.0, and a check of the name alone is a check too few."""
+    headers = {"Host": host.format(daemon.config.port)}
+    assert (403, "forbidden_host") == await daemon.refusal("GET", "/v1/health", headers=headers)
+
+
+async def test_both_names_of_loopback_are_let_in(daemon):
+    """The extension may call the daemon by either."""
+    for name in ("127.0.0.1", "localhost"):
+        status, _ = await daemon.json("GET", "/v1/options", headers={"Host": f"{name}:{daemon.config.port}"})
+        assert 200 == status
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "nonsense"])
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_pages_are_refused_by_fetch_metadata(daemon, method, path, site):
+    """A page's GET carries no Origin, but a browser says that it comes from a page."""
+    assert (403, "forbidden_site") == await daemon.refusal(method, path, headers={"Sec-Fetch-Site": site})
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin"])
+async def test_extensions_fetch_metadata_is_let_in(daemon, site):
+    """Chromium's extensions send none, Firefox's same-origin."""
+    status, _ = await daemon.json("GET", "/v1/options", headers={"Sec-Fetch-Site": site})
+    assert 200 == status
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://example.com",
+        "null",
+        "http://127.0.0.1:28737",
+        "file://",
+        "chrome-extension://",
+        f"{EXTENSION}.evil.com",
+    ],
+)
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_origins_of_pages_are_refused(daemon, method, path, origin):
+    """A page's POST always says whose it is; a sandboxed frame's says null; comparing with Host would be fooled."""
+    assert (403, "forbidden_origin") == await daemon.refusal(method, path, headers={"Origin": origin})
+
+
+async def test_another_extensions_origin_is_refused(daemon):
+    """A token that leaked to another extension is worth nothing to it."""
+    refusal = await daemon.refusal("GET", "/v1/options", headers={"Origin": OTHER_EXTENSION})
+    assert (403, "forbidden_origin") == refusal
+
+
+async def test_the_paired_origin_is_let_in(daemon):
+    """The counterpart of the refusals."""
+    status, _ = await daemon.json("GET", "/v1/options", headers={"Origin": EXTENSION})
+    assert 200 == status
+
+
+async def test_a_programs_token_is_no_good_to_an_extension(stranger):
+    """Who paired without an Origin is no extension, so one that shows an Origin is somebody else."""
+    program = await stranger.pair(origin=None)
+    assert (403, "forbidden_origin") == await program.refusal("GET", "/v1/options", headers={"Origin": EXTENSION})
+    assert 200 == (await program.json("GET", "/v1/options"))[0]
+
+
+@pytest.mark.parametrize("path", [path for _, path in ROUTES[2:]])
+async def test_a_missing_token_is_refused(stranger, path):
+    """Programs of other users of this machine can reach the port too. Routes that do not exist tell nothing either."""
+    assert (401, "unauthorised") == await stranger.refusal("GET", path)
+
+
+@pytest.mark.parametrize(
+    "value", ["Bearer", "Bearer ", "Bearer {}x", "Basic {}", "{}", "Bearer é", "Bearer " + "A" * 43]
+)
+async def test_a_wrong_token_is_refused(daemon, value):
+    """Whatever is not exactly a paired client's token is nobody's."""
+    headers = {"Authorization": value.format(daemon.token)}
+    assert (401, "unauthorised") == await daemon.refusal("GET", "/v1/options", headers=headers)
+
+
+async def test_a_revoked_client_is_refused_at_once(daemon):
+    """`pmask-server clients revoke` is another process; the running daemon must notice."""
+    assert daemon.clients.revoke(daemon.client_id)
+    assert (401, "unauthorised") == await daemon.refusal("GET", "/v1/options")
+
+
+async def test_health_and_pair_need_no_token(stranger):
+    """A client that is not paired must be able to find out and to pair."""
+    assert 200 == (await stranger.json("GET", "/v1/health"))[0]
+    assert (403, "bad_code") == await stranger.refusal("POST", "/v1/pair", json={"code": "AAAA2222", "name": "x"})
+
+
+@pytest.mark.parametrize("path", ["/v1/health/", "//v1/health", "/v1/health/../options", "/v1/health%2f..%2foptions"])
+async def test_no_spelling_of_an_open_route_opens_another(stranger, path):
+    """The door goes by the route that will answer, not by how the path is written."""
+    assert (401, "unauthorised") == await stranger.refusal("GET", path)
+
+
+@pytest.mark.parametrize("name", ["Host", "Origin", "Sec-Fetch-Site", "Authorization"])
+async def test_two_of_one_header_are_refused(daemon, name):
+    """Of two values, one part of a program may check the first and another use the second."""
+    own = {"Host": f"127.0.0.1:{daemon.config.port}", "Authorization": f"Bearer {daemon.token}", "Origin": EXTENSION}
+    own["Sec-Fetch-Site"] = "none"
+    lines = [f"{key}: {value}" for key, value in own.items()]
+    text = "\r\n".join(["GET /v1/options HTTP/1.1", *lines, f"{name}: {own[name]}", "Connection: close", "", ""])
+    reader, writer = await asyncio.open_connection("127.0.0.1", daemon.config.port)
+    writer.write(text.encode())
+    answer = await reader.read()
+    writer.close()
+    assert b"400" == answer.split()[1]
+
+
+async def test_no_answer_ever_has_a_cors_header(daemon):
+    """One such header would let pages read what the door lets slip."""
+    for method, path in [*ROUTES, ("OPTIONS", "/v1/jobs")]:
+        for origin in (None, EXTENSION, "https://example.com"):
+            async with daemon.request(method, path, headers={"Origin": origin} if origin else {}) as answer:
+                assert [] == [name for name in answer.headers if name.lower().startswith("access-control")]
+                assert "no-store" == answer.headers["Cache-Control"]

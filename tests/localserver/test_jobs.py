@@ -1,0 +1,422 @@
+"""A photo's way through the daemon over real HTTP, with an engine that does what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+
+import pytest
+from PIL import Image
+
+from localserver.app import SERVER_OPTIONS
+from localserver.jobs import Protection
+from pmask.errors import OutOfMemory, WeightsUnavailable
+from pmask.images import MAX_BYTES, MAX_PIXELS
+from pmask.options import MaskOptions
+from pmask.report import Progress
+
+FACE = {"converged": True, "ssim": 0.971}
+REPORT = {"status": "protected", "faces": [FACE, FACE | {"converged": False, "ssim": 0.969}], "seconds": 1.5}
+PROTECTED = Protection(data=b"protected bytes", report=REPORT)
+NO_FACE = Protection(data=b"", report={"status": "no_face", "faces": [], "seconds": 0.5})
+
+
+def masking(fraction: float, faces: int | None = 2) -> Progress:
+    return Progress(stage="masking", fraction=fraction, faces=faces)
+
+
+async def test_a_photo_is_protected(daemon, photo):
+    """The whole way: post, poll, fetch, delete."""
+    job = await daemon.post(photo)
+    daemon.engine.say(PROTECTED)
+    body = await daemon.until(job, "done")
+    assert (1.0, None, REPORT, None) == (body["progress"], body["stage"], body["report"], body["error"])
+    async with daemon.request("GET", f"/v1/jobs/{job}/result") as answer:
+        assert (200, "image/jpeg") == (answer.status, answer.content_type)
+        assert b"protected bytes" == await answer.read()
+        assert "nosniff" == answer.headers["X-Content-Type-Options"]
+        summary = answer.headers["X-PMask-Report"]
+    expected = {"status": "protected", "faces": 2, "converged": 1, "seconds": 1.5, "ssim": 0.969}
+    assert json.dumps(expected, separators=(",", ":")) == summary
+    async with daemon.request("DELETE", f"/v1/jobs/{job}") as answer:
+        assert (204, b"") == (answer.status, await answer.read())
+    assert (404, "not_found") == await daemon.refusal("GET", f"/v1/jobs/{job}")
+
+
+async def test_a_photo_without_a_face_is_never_a_200(daemon, photo):
+    """204 says that the original is what to upload; the same header says why."""
+    job = await daemon.post(photo)
+    daemon.engine.say(NO_FACE)
+    await daemon.until(job, "done")
+    async with daemon.request("GET", f"/v1/jobs/{job}/result") as answer:
+        assert (204, b"") == (answer.status, await answer.read())
+        expected = {"status": "no_face", "faces": 0, "converged": 0, "seconds": 0.5, "ssim": None}
+        assert expected == json.loads(answer.headers["X-PMask-Report"])
+
+
+async def test_the_engine_gets_the_photo_and_the_options(daemon, photo):
+    """What the person chose is what the mask is made with."""
+    daemon.engine.say(PROTECTED)
+    options = {"delta": 2, "omega": 0.03, "team": ["dlib"], "seed": 7}
+    job = await daemon.post(photo, headers={"X-PMask-Options": json.dumps(options)})
+    await daemon.until(job, "done")
+    assert [(photo, MaskOptions(delta=2, omega=0.03, team=("dlib",), seed=7))] == daemon.engine.taken
+
+
+@pytest.mark.parametrize("error", [OutOfMemory("too big"), WeightsUnavailable("offline"), ValueError("secret.jpg")])
+async def test_a_failure_is_never_a_200(daemon, photo, error):
+    """A photo that was not protected must never look as if it were; an unforeseen error's text stays in the daemon."""
+    job = await daemon.post(photo)
+    daemon.engine.say(error)
+    body = await daemon.until(job, "failed")
+    code, status = getattr(error, "code", "internal"), getattr(error, "status", 500)
+    assert code == body["error"]["code"]
+    assert "secret" not in body["error"]["message"]
+    assert (status, code) == await daemon.refusal("GET", f"/v1/jobs/{job}/result")
+
+
+async def test_a_result_under_way_is_not_ready(daemon, photo):
+    """Neither empty nor the original: a client that asks too early is told so."""
+    job = await daemon.post(photo)
+    assert (409, "not_ready") == await daemon.refusal("GET", f"/v1/jobs/{job}/result")
+    daemon.engine.say(PROTECTED)
+
+
+async def test_jobs_run_one_after_the_other(daemon, photo):
+    """Two masks at once would fight for one processor or one GPU's memory."""
+    first, second = await daemon.post(photo), await daemon.post(photo)
+    await daemon.until(first, "running")
+    assert "queued" == (await daemon.json("GET", f"/v1/jobs/{second}"))[1]["state"]
+    daemon.engine.say(PROTECTED)
+    await daemon.until(second, "running")
+    assert "done" == (await daemon.json("GET", f"/v1/jobs/{first}"))[1]["state"]
+
+
+async def test_one_failure_does_not_stop_the_queue(daemon, photo):
+    """The next photo is protected all the same."""
+    first, second = await daemon.post(photo), await daemon.post(photo)
+    daemon.engine.say(RuntimeError("unforeseen"))
+    daemon.engine.say(PROTECTED)
+    await daemon.until(first, "failed")
+    await daemon.until(second, "done")
+
+
+async def test_a_long_poll_wakes_at_each_change(daemon, photo):
+    """The popup's bar moves as the mask does, without asking many times a second."""
+    job = await daemon.post(photo)
+    seen = (await daemon.until(job, "running"))["revision"]
+    for fraction in (0.25, 0.5):
+        poll = asyncio.ensure_future(daemon.json("GET", f"/v1/jobs/{job}?wait=20&seen={seen}"))
+        await asyncio.sleep(0.05)
+        assert not poll.done()
+        daemon.engine.say(masking(fraction))
+        _, body = await asyncio.wait_for(poll, 2)
+        assert ("masking", fraction, 2) == (body["stage"], body["progress"], body["faces"])
+        assert body["revision"] > seen
+        seen = body["revision"]
+
+
+async def test_a_long_poll_of_an_old_revision_answers_at_once(daemon, photo):
+    """What changed between two polls is not waited for again."""
+    job = await daemon.post(photo)
+    await daemon.until(job, "running")
+    _, body = await asyncio.wait_for(daemon.json("GET", f"/v1/jobs/{job}?wait=20&seen=0"), 2)
+    assert "running" == body["state"]
+
+
+async def test_a_long_poll_ends_when_its_time_is_up(daemon, photo):
+    """Firefox drops an extension's wait after 30 seconds, so a poll must answer even if nothing happens."""
+    job = await daemon.post(photo)
+    await daemon.until(job, "running")
+    status, body = await asyncio.wait_for(daemon.json("GET", f"/v1/jobs/{job}?wait=0.1"), 2)
+    assert (200, "running") == (status, body["state"])
+
+
+async def test_a_long_poll_of_an_ended_job_answers_at_once(daemon, photo):
+    """Nothing will change any more."""
+    job = await daemon.post(photo)
+    daemon.engine.say(PROTECTED)
+    seen = (await daemon.until(job, "done"))["revision"]
+    await asyncio.wait_for(daemon.json("GET", f"/v1/jobs/{job}?wait=20&seen={seen}"), 2)
+
+
+@pytest.mark.parametrize("query", ["wait=21", "wait=-1", "wait=x", "wait=nan", "wait=1&seen=-1", "wait=1&seen=inf"])
+async def test_a_bad_wait_is_refused(daemon, photo, query):
+    """Nobody may park a request for longer than the protocol says."""
+    job = await daemon.post(photo)
+    assert (400, "bad_request") == await daemon.refusal("GET", f"/v1/jobs/{job}?{query}")
+
+
+async def test_progress_never_goes_back_and_eta_follows_the_stage(daemon, photo, clock):
+    """A bar that jumps back, or an estimate that counts the loading of models, is worse than none."""
+    job = await daemon.post(photo)
+    assert None is (await daemon.until(job, "running"))["eta_s"]
+    daemon.engine.say(Progress(stage="loading", fraction=0.1))
+    await poll_until(daemon, job, 0.1)
+    clock.now += 60
+    daemon.engine.say(masking(0.2))
+    body = await poll_until(daemon, job, 0.2)
+    assert None is body["eta_s"]
+    clock.now += 10
+    daemon.engine.say(masking(0.4, faces=None))
+    body = await poll_until(daemon, job, 0.4)
+    assert 2 == body["faces"]
+    assert 30 == pytest.approx(body["eta_s"])
+    daemon.engine.say(masking(0.3))
+    daemon.engine.say(masking(7.0))
+    await poll_until(daemon, job, 1.0)
+
+
+async def poll_until(daemon, job, fraction):
+    """Polls until progress has got there; it must rise on the way."""
+    body = {"progress": 0.0, "revision": 0}
+    while body["progress"] != fraction:
+        before = body["progress"]
+        _, body = await daemon.json("GET", f"/v1/jobs/{job}?wait=20&seen={body['revision']}")
+        assert before <= body["progress"] <= 1
+    return body
+
+
+async def test_deleting_cancels_a_running_job(daemon, photo):
+    """The person closed the page: the processor is for the next photo, and who waits is told."""
+    first, second = await daemon.post(photo), await daemon.post(photo)
+    seen = (await daemon.until(first, "running"))["revision"]
+    poll = asyncio.ensure_future(daemon.json("GET", f"/v1/jobs/{first}?wait=20&seen={seen}"))
+    await asyncio.sleep(0.05)
+    async with daemon.request("DELETE", f"/v1/jobs/{first}") as answer:
+        assert 204 == answer.status
+    assert "cancelled" == (await asyncio.wait_for(poll, 2))[1]["state"]
+    assert (404, "not_found") == await daemon.refusal("DELETE", f"/v1/jobs/{first}")
+    await daemon.until(second, "running")
+
+
+async def test_deleting_a_queued_job_keeps_it_from_running(daemon, photo):
+    """What was given up is never begun."""
+    first = await daemon.post(photo)
+    second = await daemon.post(photo, headers={"X-PMask-Options": '{"seed": 2}'})
+    third = await daemon.post(photo, headers={"X-PMask-Options": '{"seed": 3}'})
+    async with daemon.request("DELETE", f"/v1/jobs/{second}") as answer:
+        assert 204 == answer.status
+    daemon.engine.say(PROTECTED)
+    daemon.engine.say(PROTECTED)
+    await daemon.until(first, "done")
+    await daemon.until(third, "done")
+    assert [0, 3] == [options.seed for _, options in daemon.engine.taken]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("GET", "/result"), ("DELETE", "")])
+async def test_another_clients_job_is_not_there(daemon, photo, method, path):
+    """A photo belongs to who sent it; whether an id exists is nobody else's business."""
+    job = await daemon.post(photo)
+    other = await daemon.pair()
+    assert (404, "not_found") == await other.refusal(method, f"/v1/jobs/{job}{path}")
+    assert (404, "not_found") == await other.refusal(method, f"/v1/jobs/unknown{path}")
+    assert 200 == (await daemon.json("GET", f"/v1/jobs/{job}"))[0]
+
+
+async def test_results_are_forgotten_after_ten_minutes(daemon, photo, clock):
+    """A photo does not stay in memory because a browser forgot to fetch it."""
+    job = await daemon.post(photo)
+    daemon.engine.say(PROTECTED)
+    await daemon.until(job, "done")
+    clock.now += 599
+    assert 200 == (await daemon.json("GET", f"/v1/jobs/{job}"))[0]
+    clock.now += 1
+    assert (404, "not_found") == await daemon.refusal("GET", f"/v1/jobs/{job}/result")
+
+
+async def test_a_slow_job_is_not_forgotten(daemon, photo, clock):
+    """The ten minutes are a result's, not a mask's."""
+    job = await daemon.post(photo)
+    await daemon.until(job, "running")
+    clock.now += 3600
+    daemon.engine.say(PROTECTED)
+    await daemon.until(job, "done")
+
+
+async def test_the_queue_is_bounded_in_number(make_daemon, photo):
+    """A page with a thousand photos must not fill the memory; the refusal says when to come again."""
+    daemon = await (await make_daemon(queue_jobs=2)).pair()
+    first, _ = await daemon.post(photo), await daemon.post(photo)
+    async with daemon.request("POST", "/v1/jobs", data=photo) as answer:
+        assert (429, "5") == (answer.status, answer.headers["Retry-After"])
+        assert "queue_full" == (await answer.json())["error"]["code"]
+    daemon.engine.say(PROTECTED)
+    await daemon.until(first, "done")
+    await daemon.post(photo)
+
+
+async def test_the_queue_is_bounded_in_bytes(make_daemon, photo):
+    """Results count too, until they are deleted: a client cleans up what it has fetched."""
+    daemon = await (await make_daemon(queue_bytes=len(photo) + 100)).pair()
+    job = await daemon.post(photo)
+    assert (429, "queue_full") == await daemon.refusal("POST", "/v1/jobs", data=photo)
+    daemon.engine.say(Protection(data=b"x" * 200, report=REPORT))
+    await daemon.until(job, "done")
+    assert (429, "queue_full") == await daemon.refusal("POST", "/v1/jobs", data=photo)
+    async with daemon.request("DELETE", f"/v1/jobs/{job}") as answer:
+        assert 204 == answer.status
+    await daemon.post(photo)
+
+
+async def test_uploads_count_before_they_have_arrived(make_daemon, photo):
+    """Many slow uploads at once are memory too."""
+    daemon = await (await make_daemon(queue_jobs=1, upload=0.3)).pair()
+    slow = asyncio.ensure_future(daemon.refusal("POST", "/v1/jobs", data=drip(photo)))
+    await asyncio.sleep(0.1)
+    assert (429, "queue_full") == await daemon.refusal("POST", "/v1/jobs", data=photo)
+    assert (400, "bad_request") == await slow
+    await daemon.post(photo)
+
+
+async def drip(photo):
+    """A body that never ends."""
+    yield photo
+    await asyncio.sleep(3)
+
+
+async def test_an_upload_that_breaks_off_leaves_no_trace(make_daemon, photo):
+    """A browser that is closed in the middle must not use up a place in the queue."""
+    daemon = await (await make_daemon(queue_jobs=1)).pair()
+    _, writer = await asyncio.open_connection("127.0.0.1", daemon.config.port)
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{daemon.config.port}\r\nAuthorization: Bearer {daemon.token}\r\n"
+    writer.write(head.encode() + b"Content-Length: 1000\r\n\r\nsome")
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    writer.close()
+    await asyncio.sleep(0.1)
+    await daemon.post(photo)
+
+
+@pytest.mark.parametrize("data", [b"", b"%PDF-1.7 something", b"<svg></svg>"])
+async def test_what_is_no_photo_is_refused_at_once(daemon, data):
+    """A client hears it at the upload, not after minutes in the queue."""
+    assert (415, "not_an_image") == await daemon.refusal("POST", "/v1/jobs", data=data)
+
+
+async def test_too_many_pixels_are_refused_at_once(daemon):
+    """A decompression bomb is some kilobytes that unpack to gigabytes."""
+    out = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(out, "PNG")
+    assert 200_000_000 > MAX_PIXELS
+    assert (413, "too_many_pixels") == await daemon.refusal("POST", "/v1/jobs", data=out.getvalue())
+
+
+async def test_a_head_that_drips_in_is_cut_off(make_daemon, monkeypatch):
+    """Connections that never finish their request must not pile up."""
+    monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.2)
+    daemon = await make_daemon()
+    reader, writer = await asyncio.open_connection("127.0.0.1", daemon.config.port)
+    writer.write(b"GET /v1/health HTTP/1.1\r\nHost:")
+    assert b"" == await asyncio.wait_for(reader.read(), 2)
+    writer.close()
+
+
+async def test_a_body_that_is_announced_too_large_is_not_read(daemon):
+    """Refused by Content-Length alone, before a byte is sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", daemon.config.port)
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{daemon.config.port}\r\nAuthorization: Bearer {daemon.token}\r\n"
+    writer.write(head.encode() + f"Content-Length: {MAX_BYTES + 1}\r\n\r\n".encode())
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
+    assert b"413" == answer.split()[1]
+    writer.close()
+
+
+async def test_a_body_that_grows_too_large_is_refused(daemon):
+    """Without Content-Length nobody knows before; memory stays bounded all the same."""
+
+    async def chunks():
+        for _ in range(MAX_BYTES // (1 << 20) + 1):
+            yield b"x" * (1 << 20)
+
+    assert (413, "too_many_bytes") == await daemon.refusal("POST", "/v1/jobs", data=chunks())
+
+
+async def test_a_compressed_body_is_not_unpacked(daemon, photo):
+    """Photos do not shrink; bombs do."""
+    headers = {"Content-Encoding": "gzip"}
+    async with daemon.session.request(
+        "POST",
+        daemon.url + "/v1/jobs",
+        data=b"\x1f\x8b\x08\x00" + b"0" * 50,
+        headers=headers | {"Authorization": f"Bearer {daemon.token}"},
+        compress=False,
+    ) as answer:
+        assert (415, "not_an_image") == (answer.status, (await answer.json())["error"]["code"])
+
+
+async def test_a_client_that_expects_to_be_invited_is(daemon, photo):
+    """curl sends no large body before it is told to continue; nobody is told before the door has looked."""
+    daemon.engine.say(PROTECTED)
+    await daemon.until(await daemon.post(photo, expect100=True), "done")
+    reader, writer = await asyncio.open_connection("127.0.0.1", daemon.config.port)
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{daemon.config.port}\r\nExpect: 100-continue\r\n"
+    writer.write(head.encode() + b"Content-Length: 1000\r\n\r\n")
+    assert b"401" == (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)).split()[1]
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("header", "refusal"),
+    [
+        ('{"strength": 9}', (400, "unknown_option")),
+        ('{"delta": -1}', (400, "bad_option")),
+        ('{"delta": NaN}', (400, "bad_option")),
+        ('{"team": ["nobody"]}', (400, "unknown_recogniser")),
+        ("[1]", (400, "bad_request")),
+        ("{", (400, "bad_request")),
+        ("[" * 4000, (400, "bad_request")),
+        ("é", (400, "bad_request")),
+    ],
+)
+async def test_bad_options_are_refused_at_once(daemon, photo, header, refusal):
+    """Before the upload is read, and with the code that the extension has a sentence for."""
+    assert refusal == await daemon.refusal("POST", "/v1/jobs", data=photo, headers={"X-PMask-Options": header})
+
+
+async def test_options_say_what_can_be_chosen(daemon):
+    """The extension's settings are drawn from this and from nothing else."""
+    status, body = await daemon.json("GET", "/v1/options")
+    assert 200 == status
+    assert {"defaults", "ranges", "recognisers", "devices", "limits"} == set(body)
+    assert MaskOptions() == MaskOptions.from_mapping(body["defaults"])
+    assert {"delta": [0, 10], "omega": [0, 0.5]} == body["ranges"]
+    assert {"name", "network", "training", "licence"} == set(body["recognisers"][0])
+    assert {"bytes": MAX_BYTES, "pixels": MAX_PIXELS} == body["limits"]
+    assert None is body["devices"]
+    daemon.engine.devices = ["cpu", "cuda"]
+    assert ["cpu", "cuda"] == (await daemon.json("GET", "/v1/options"))[1]["devices"]
+
+
+async def test_aiohttps_own_refusals_have_the_one_shape(daemon):
+    """A client parses one kind of error."""
+    assert (404, "not_found") == await daemon.refusal("GET", "/nowhere")
+    async with daemon.request("POST", "/v1/health") as answer:
+        assert (405, "GET") == (answer.status, answer.headers["Allow"])
+        assert "method_not_allowed" == (await answer.json())["error"]["code"]
+
+
+async def test_an_unforeseen_error_has_the_one_shape(daemon, monkeypatch):
+    """And tells nothing of the daemon's inside."""
+
+    def fail(self):
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(type(daemon.clients), "paired", fail)
+    status, body = await daemon.json("GET", "/v1/options")
+    assert (500, "internal") == (status, body["error"]["code"])
+    assert "secret" not in json.dumps(body)
+
+
+async def test_shutting_down_wakes_who_waits(make_daemon, photo):
+    """A stop must not take the twenty seconds of a long poll."""
+    daemon = await (await make_daemon()).pair()
+    job = await daemon.post(photo)
+    seen = (await daemon.until(job, "running"))["revision"]
+    poll = asyncio.ensure_future(daemon.json("GET", f"/v1/jobs/{job}?wait=20&seen={seen}"))
+    await asyncio.sleep(0.05)
+    stopping = asyncio.ensure_future(make_daemon.stop())
+    assert "cancelled" == (await asyncio.wait_for(poll, 2))[1]["state"]
+    await asyncio.wait_for(stopping, 2)
+    assert daemon.engine.closed

@@ -1,0 +1,88 @@
+"""PROTOCOL.md and the code say the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import localserver
+import pmask
+from localserver import errors
+from localserver.app import create_app
+from localserver.clients import CODE_ALPHABET, CODE_LIFETIME, WRONG_PER_CODE, WRONG_PER_MINUTE, Clients
+from localserver.config import DEFAULT_PORT, Config
+from pmask import errors as pmask_errors
+from pmask.errors import PMaskError
+
+ROOT = Path(localserver.__file__).resolve().parent.parent
+DOCUMENT = (ROOT / "localserver" / "PROTOCOL.md").read_text(encoding="utf-8")
+
+
+def documented_errors() -> dict[str, int]:
+    """Code to status, from the door's table and the section on errors."""
+    table = re.findall(r"\| (\d{3}) `(\w+)` \|", DOCUMENT)
+    section = DOCUMENT.split("## Errors", 1)[1].split("\n## ", 1)[0]
+    return {code: int(status) for status, code in table} | {
+        code: int(status) for code, status in re.findall(r"`(\w+)` (\d{3})", section)
+    }
+
+
+def codes_of(module) -> dict[str, int]:
+    """Code to status of the errors that a module defines."""
+    kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, PMaskError)]
+    kinds = [kind for kind in kinds if kind.__module__ == module.__name__]
+    return {kind.code: kind.status for kind in kinds if "code" in vars(kind)}
+
+
+async def test_the_routes_are_the_documents(tmp_path):
+    """Whoever writes another client has only the document."""
+    config = Config(state_dir=tmp_path)
+    app = create_app(config, None, Clients(tmp_path))
+    routes = {(route.method, route.resource.canonical) for route in app.router.routes()}
+    headings = re.findall(r"^### `([A-Z]+) ([^`?]+)", DOCUMENT, re.MULTILINE)
+    assert routes == {(method, path.replace("ID", "{id}")) for method, path in headings}
+
+
+def test_the_error_codes_are_the_documents():
+    """Codes are what clients act on: none may appear or vanish in silence."""
+    assert documented_errors() == codes_of(errors) | {"internal": 500}
+
+
+def test_no_code_means_two_things():
+    """The library's and the daemon's codes share one namespace."""
+    assert set() == set(codes_of(errors)) & set(codes_of(pmask_errors))
+
+
+@pytest.mark.parametrize("code", sorted(set(codes_of(pmask_errors)) - {"internal"}))
+def test_a_workers_error_keeps_its_code_and_status(code):
+    """Errors cross from the worker's process by code alone."""
+    error = errors.error_of(code, "why")
+    assert (code, codes_of(pmask_errors)[code], "why") == (error.code, error.status, str(error))
+
+
+def test_a_workers_unknown_error_is_the_engines():
+    """A newer worker, or nonsense, must not become a code that the protocol does not know."""
+    for code in ("no_such_code", None, "queue_full"):
+        assert "engine_failed" == errors.error_of(code, "why").code
+
+
+def test_the_documents_figures_are_the_codes():
+    """A limit that is documented wrongly is found by users."""
+    assert f"port {DEFAULT_PORT} unless told otherwise" in DOCUMENT
+    assert f"`{CODE_ALPHABET}`, good once and for {CODE_LIFETIME / 60:g} minutes" in DOCUMENT
+    assert (5, 10) == (WRONG_PER_CODE, WRONG_PER_MINUTE)
+    assert "Five wrong codes void the code; ten wrong tries a minute are the most." in DOCUMENT
+    config = Config()
+    assert f"At most {config.queue_jobs} jobs" in DOCUMENT
+    assert f"at most {config.queue_bytes >> 20} MB of photos and results" in DOCUMENT
+    assert "for 10 minutes, and then forgotten" in DOCUMENT
+    assert 10 * 60 == config.keep_result
+
+
+def test_the_version_is_the_projects():
+    """Health tells it, and a client decides by it."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert [pmask.__version__] == re.findall(r'^version = "(.+)"$', project, re.MULTILINE)
+    assert f'"version": "{pmask.__version__}", "protocol": 1' in DOCUMENT
