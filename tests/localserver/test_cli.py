@@ -1,0 +1,241 @@
+"""`pmask-server` as a person runs it: in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from localserver.cli import main
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process can handle")
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Starts `pmask-server` with a state folder of its own."""
+    monkeypatch.setenv("PMASK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(HERE)]))
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "localserver", *args], capture_output=True, text=True, timeout=30)
+
+    return run
+
+
+@pytest.fixture
+def start(command, tmp_path):
+    """Starts daemons that end with the test; returns once they listen. Their log is in log.txt."""
+    running: list[subprocess.Popen[str]] = []
+
+    def go(port: int, *args: str) -> subprocess.Popen[str]:
+        with open(tmp_path / "log.txt", "a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "localserver", "run", "--port", str(port), *args],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        running.append(process)
+        assert f"listens on http://127.0.0.1:{port}" in process.stdout.readline()
+        return process
+
+    yield go
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def call(port: int, method: str, path: str, data: bytes | None = None, **headers: str):
+    """Status, headers and body of an answer."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers, method=method)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read()
+
+
+def paired(port: int, command) -> str:
+    """A token, got the way that a browser gets it."""
+    code = json.loads(command("pair", "--json", "--port", str(port)).stdout)["code"]
+    status, _, body = call(port, "POST", "/v1/pair", json.dumps({"code": code, "name": "Secretive name"}).encode())
+    assert 200 == status
+    return json.loads(body)["token"]
+
+
+def test_a_photo_is_protected_by_a_daemon_that_was_started_by_hand(start, command, port, photo, tmp_path):
+    """Pairing across processes, the worker and the stop, all real; and a log that gives nothing away."""
+    daemon = start(port, "--protector", "protectors:Good")
+    token = paired(port, command)
+    bearer = {"Authorization": f"Bearer {token}"}
+    _, _, body = call(port, "POST", "/v1/jobs", photo, **bearer)
+    job = json.loads(body)["id"]
+    while json.loads(call(port, "GET", f"/v1/jobs/{job}?wait=5", **bearer)[2])["state"] != "done":
+        pass
+    assert photo + b" protected" == call(port, "GET", f"/v1/jobs/{job}/result", **bearer)[2]
+    call(port, "GET", "/v1/options", Authorization=f"Bearer {token[:-1]}", **{"X-Photo": "secret.jpg"})
+    send_nonsense(port, f"Bearer {token}")
+    daemon.send_signal(signal.SIGTERM)
+    assert 0 == daemon.wait(10)
+    log = (tmp_path / "log.txt").read_text()
+    assert "a job of client" in log
+    assert "aiohttp" in log
+    for secret in (token, token[:-1], job, "Secretive", "secret.jpg", "Traceback"):
+        assert secret not in log
+
+
+def send_nonsense(port: int, value: str) -> None:
+    """A header that aiohttp cannot parse, and would quote in its log."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(f"GET / HTTP/1.1\r\nAuthorization: {value}\0\r\n\r\n".encode())
+        assert b" 400 " in connection.recv(100)
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_in_order_and_at_once(start, command, port, photo, number):
+    """A service manager kills what dawdles. A mask and a long poll under way do not hold it up."""
+    daemon = start(port, "--protector", "protectors:Patient")
+    bearer = {"Authorization": f"Bearer {paired(port, command)}"}
+    job = json.loads(call(port, "POST", "/v1/jobs", photo, **bearer)[2])["id"]
+    path = f"/v1/jobs/{job}?wait=20&seen=999"
+    poll = threading.Thread(target=lambda: call(port, "GET", path, **bearer))
+    poll.start()
+    time.sleep(1)
+    began = time.monotonic()
+    daemon.send_signal(number)
+    assert 0 == daemon.wait(10)
+    poll.join(5)
+    assert 4 > time.monotonic() - began
+
+
+def test_only_one_runs_on_a_port(start, command, port):
+    """Two daemons would fight over pairing codes; who starts a second one is told plainly."""
+    start(port)
+    second = command("run", "--port", str(port))
+    assert (1, f"A PMask daemon (version 0.1.0) is already running on port {port}.\n") == (
+        second.returncode,
+        second.stderr,
+    )
+
+
+def test_a_port_that_another_program_has_is_named_as_such(command):
+    """Starting the daemon once more would not help; another port does."""
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'["hello"]')
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        result = command("run", "--port", str(server.server_port))
+        server.shutdown()
+        thread.join()
+    assert 1 == result.returncode
+    assert "another program" in result.stderr
+
+
+def test_pair_says_how_to_start_a_daemon_that_is_not_there(command, port):
+    """The code alone would leave a person in front of an extension that finds nothing."""
+    result = command("pair", "--port", str(port))
+    assert 0 == result.returncode
+    assert re.search(r"Pairing code: +[A-Z2-9]{4} [A-Z2-9]{4}\n", result.stdout)
+    assert f"Start it: pmask-server run --port {port}" in result.stderr
+
+
+def test_pair_speaks_json(start, command, port):
+    """For scripts and tests; nothing else on stdout or stderr."""
+    start(port)
+    result = command("pair", "--port", str(port), "--json")
+    assert (0, "") == (result.returncode, result.stderr)
+    body = json.loads(result.stdout)
+    assert {"code", "expires_s", "port"} == set(body)
+    assert (120, port) == (body["expires_s"], body["port"])
+
+
+def test_clients_are_listed_and_revoked(start, command, port):
+    """A person sees who may send photos, and can end it while the daemon runs."""
+    start(port)
+    bearer = {"Authorization": f"Bearer {paired(port, command)}"}
+    assert 200 == call(port, "GET", "/v1/options", **bearer)[0]
+    [line] = command("clients", "list").stdout.splitlines()
+    client_id = line.split()[0]
+    assert "Secretive name" in line
+    assert 0 == command("clients", "revoke", client_id).returncode
+    assert 401 == call(port, "GET", "/v1/options", **bearer)[0]
+    again = command("clients", "revoke", client_id)
+    assert (1, "") == (again.returncode, again.stdout)
+    assert "" == command("clients", "list").stdout
+
+
+@pytest.mark.parametrize("args", [[], ["run", "--port", "80"], ["run", "--port", "x"], ["run", "--device", "tpu"]])
+def test_wrong_usage_exits_with_2(args, capsys):
+    """As every command line does."""
+    with pytest.raises(SystemExit) as stopped:
+        main(args)
+    assert 2 == stopped.value.code
+    assert "usage: pmask-server" in capsys.readouterr().err
+
+
+def test_a_state_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys):
+    """A sentence, not a traceback."""
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("PMASK_HOME", str(tmp_path / "file"))
+    assert 1 == main(["pair"])
+    assert re.match(r"pmask-server: .+file", capsys.readouterr().err)
+
+
+def test_importing_the_daemon_loads_nothing_heavy():
+    """It starts at login and rests in memory: torch and OpenCV belong to the worker."""
+    code = (
+        "import sys, localserver.app, localserver.cli; print(sorted({'torch', 'torchvision', 'cv2'} & {*sys.modules}))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "[]" == result.stdout.strip()
+
+
+def test_the_command_line_starts_quickly():
+    """Half a second is what a person calls at once; the best of three, for a busy machine."""
+
+    def seconds() -> float:
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import localserver.cli"], cwd=ROOT, check=True)
+        return time.monotonic() - began
+
+    assert 0.5 > min(seconds() for _ in range(3))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+def test_the_daemon_at_rest_is_small(start, port):
+    """It is there all day, for a few photos a week."""
+    daemon = start(port)
+    [kilobytes] = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{daemon.pid}/status").read_text())
+    assert 150_000 > int(kilobytes)
