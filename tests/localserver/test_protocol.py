@@ -45,6 +45,14 @@ async def test_the_routes_are_the_documents(tmp_path):
     assert routes == {(method, path.replace("ID", "{id}")) for method, path in headings}
 
 
+def test_the_extension_asks_for_documented_routes_only():
+    """Client and daemon are written in two languages; the document is what they share."""
+    client = (ROOT / "extension" / "background" / "daemon.js").read_text(encoding="utf-8")
+    asked = set(re.findall(r'"([A-Z]+ /v1/[^"?]*)', client))
+    documented = {f"{method} {path}" for method, path in re.findall(r"^### `([A-Z]+) ([^`?]+)", DOCUMENT, re.MULTILINE)}
+    assert documented == asked
+
+
 def test_the_error_codes_are_the_documents():
     """Codes are what clients act on: none may appear or vanish in silence."""
     assert documented_errors() == codes_of(errors) | {"internal": 500}
