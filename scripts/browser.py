@@ -384,6 +384,7 @@ class ChromiumPage(Page):
         return dict(answer["result"])
 
     async def press(self, x: float, y: float) -> None:
+        await self.call("Page.bringToFront")  # a tab in the background takes seconds to notice a click
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             button = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
             await self.call("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, **button})

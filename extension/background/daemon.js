@@ -52,7 +52,7 @@ async function request(port, route, how = {}) {
     });
   } catch (error) {
     if (error?.name === "TimeoutError") throw new PMaskError("timeout");
-    throw new PMaskError("daemon_off", String(error?.message ?? error));
+    throw new PMaskError("daemon_off"); // the browser says no more than "Failed to fetch"
   }
   if (response.status < 400) return response;
   const { error } = await response.json().catch(() => ({}));

@@ -6,7 +6,27 @@
   "use strict";
 
   const api = globalThis.browser ?? globalThis.chrome;
-  const words = (key, ...values) => api.i18n.getMessage(key, values.map(String));
+
+  /**
+   * Words that are still needed when the extension was updated or removed under an open page: its API is gone then, and
+   * the card must say so and let the person choose.
+   */
+  const KEPT = new Map(
+    [
+      "extension_short", "close", "cancel", "leave_out", "upload_original", "upload_originals", "headline_failed_one",
+      "headline_failed", "headline_pending_one", "headline_done", "state_sending", "result_original", "result_omitted",
+      "error_reload_title", "error_reload_cure", "error_unexpected_title", "error_unexpected_cure",
+    ].map((key) => [key, api.i18n.getMessage(key, ["…"])]),
+  );
+
+  /** A sentence of _locales. */
+  function words(key, ...values) {
+    try {
+      return api.i18n.getMessage(key, values.map(String));
+    } catch {
+      return KEPT.get(key) ?? "";
+    }
+  }
 
   const FADE_AFTER_MS = 5000;
   const FADE_MS = 400;
@@ -20,7 +40,7 @@
       position: fixed !important;
       inset: auto 16px 16px auto !important;
       z-index: 2147483647 !important;
-      width: min(380px, calc(100vw - 32px)) !important;
+      width: min(400px, calc(100vw - 32px)) !important;
       max-height: calc(100vh - 32px) !important;
       margin: 0 !important;
       padding: 0 !important;
@@ -72,7 +92,7 @@
     .bar.waiting i { transform: scaleX(.3); animation: slide 1.4s ease-in-out infinite; }
     @keyframes slide { from { translate: -30% 0; } to { translate: 110% 0; } }
     .actions { display: flex; flex-wrap: wrap; gap: 6px; margin-top: 10px; }
-    button { font: inherit; font-size: 13px; font-weight: 550; min-height: 32px; padding: 4px 12px; color: var(--ink);
+    button { font: inherit; font-size: 13px; font-weight: 550; min-height: 32px; padding: 4px 10px; white-space: nowrap; color: var(--ink);
       background: var(--fill); border: 1px solid var(--line); border-radius: 8px; cursor: pointer; }
     button:hover { border-color: var(--quiet); }
     button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
@@ -81,6 +101,8 @@
       font-weight: 450; text-decoration: underline; text-underline-offset: 2px; }
     button.close { width: 32px; padding: 0; font-size: 18px; line-height: 1; color: var(--quiet); background: none; border-color: transparent; }
     button.close:hover { color: var(--ink); background: var(--fill); }
+    footer { padding: 10px 14px 12px; border-top: 1px solid var(--line); }
+    footer .actions { margin: 0; }
     .notice { margin: 0; padding: 10px 14px; border-top: 1px solid var(--line); background: var(--fill); color: var(--ink);
       border-radius: 0 0 14px 14px; }
     .live { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
@@ -166,8 +188,8 @@
       }
     }
 
-    /** @returns {string | null} what to say aloud, if something new */
-    update() {
+    /** @param {boolean} repeats the row above says the same cure @returns {string | null} what to say aloud, if new */
+    update(repeats) {
       const { photo } = this;
       const pending = !photo.isFinal && photo.state !== "failed";
       let text;
@@ -192,8 +214,8 @@
       else this.bar.removeAttribute("aria-valuenow");
 
       // The buttons are made anew only when they change, so that the focus stays where it is.
-      const kind = pending ? "pending" : photo.state === "failed" ? `failed ${photo.attempt} ${photo.error.code}` : photo.state;
-      if (kind !== this.kind) this.rest.replaceChildren(...(pending ? this.#pendingActions() : photo.state === "failed" ? this.#errorBlock() : []));
+      const kind = pending ? "pending" : photo.state === "failed" ? `failed ${photo.attempt} ${photo.error.code} ${repeats}` : photo.state;
+      if (kind !== this.kind) this.rest.replaceChildren(...(pending ? this.#pendingActions() : photo.state === "failed" ? this.#errorBlock(repeats) : []));
       this.kind = kind;
 
       const spoken = `${photo.file.name}: ${[text, found].filter(Boolean).join(", ")}`;
@@ -206,10 +228,10 @@
       return [this.#button("upload_original", "plain", "original")];
     }
 
-    #errorBlock() {
+    #errorBlock(repeats) {
       const { error } = this.photo;
-      const block = [h("p", { class: "cure" }, errorWords(error, "cure"))];
-      if (error.message) block.push(h("p", { class: "detail" }, error.message));
+      const block = repeats ? [] : [h("p", { class: "cure" }, errorWords(error, "cure"))];
+      if (error.message && !repeats) block.push(h("p", { class: "detail" }, error.message));
       const retry = NO_RETRY.includes(error.code) ? [] : [this.#button("retry", "main", "retry")];
       const pair = PAIRING.includes(error.code) ? [this.#button("open_pairing", "main", "pair")] : [];
       block.push(
@@ -263,7 +285,10 @@
       const shown = this.#picks.get(pick);
       if (!shown) return;
       this.#mount();
-      const news = shown.rows.map((row) => row.update()).filter(Boolean);
+      const failed = pick.photos.filter(({ state }) => state === "failed");
+      const isRepeat = (photo) => failed.find(({ error }) => error.code === photo.error?.code) !== photo;
+      const news = shown.rows.map((row) => row.update(isRepeat(row.photo))).filter(Boolean);
+      this.#showFooter();
       this.headline.textContent = this.#headline();
       if (news.length > 0) this.live.textContent = news.join(". ");
     }
@@ -291,6 +316,28 @@
       this.#noticing = setTimeout(() => {
         this.note.hidden = true;
       }, NOTICE_MS);
+    }
+
+    /** For many photos that failed: one button instead of many. */
+    #showFooter() {
+      const open = [...this.#picks].filter(([, { done }]) => !done);
+      const failed = open.flatMap(([{ photos }, { choices }]) =>
+        photos.filter(({ state }) => state === "failed").map((photo) => ({ photo, choices })),
+      );
+      const shownFor = failed.map(({ photo }) => `${photo.error.code} ${photo.attempt}`).join();
+      if (this.footer.dataset.for === shownFor) return;
+      this.footer.dataset.for = shownFor;
+      this.footer.hidden = failed.length < 2;
+      const all = (choice) => () => failed.forEach(({ photo, choices }) => choices[choice](photo));
+      const canRetry = failed.some(({ photo }) => !NO_RETRY.includes(photo.error.code));
+      this.footer.replaceChildren(
+        h(
+          "div",
+          { class: "actions" },
+          ...(canRetry ? [button("retry_all", "main", all("retry"))] : []),
+          button("upload_originals", "", all("original")),
+        ),
+      );
     }
 
     #photos() {
@@ -329,6 +376,7 @@
     #remove(pick) {
       for (const row of this.#picks.get(pick).rows) row.element.remove();
       this.#picks.delete(pick);
+      this.#showFooter();
       if (this.#picks.size === 0) this.#unmount();
       else this.headline.textContent = this.#headline();
     }
@@ -370,10 +418,11 @@
       root.adoptedStyleSheets = [styleFor(ownerDocument)];
       this.headline = h("h2");
       this.list = h("ul");
+      this.footer = h("footer", { hidden: "" });
       this.note = h("p", { class: "notice", hidden: "" });
       this.live = h("div", { class: "live", role: "status", "aria-live": "polite" });
       const close = h("button", { type: "button", class: "close", "aria-label": words("close"), title: words("close"), click: (event) => event.isTrusted && this.#close() }, "×");
-      this.#card = h("section", { class: "card", role: "region", "aria-label": words("extension_short") }, h("header", {}, sign(), this.headline, close), this.list, this.note, this.live);
+      this.#card = h("section", { class: "card", role: "region", "aria-label": words("extension_short") }, h("header", {}, sign(), this.headline, close), this.list, this.footer, this.note, this.live);
       this.#card.addEventListener("keydown", (event) => {
         if (event.key === "Escape") this.#close();
       });

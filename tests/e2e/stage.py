@@ -57,7 +57,7 @@ class FakeEngine:
         self.options.append(options)
         end = time.monotonic() + self.seconds
         while (left := end - time.monotonic()) > 0:
-            on_progress(Progress(stage="masking", fraction=1 - left / self.seconds, faces=self.faces))
+            on_progress(Progress(stage="masking", fraction=1 - min(1, left / (self.seconds or left)), faces=self.faces))
             try:
                 await asyncio.wait_for(cancel.wait(), min(left, 0.5))
             except asyncio.TimeoutError:

@@ -1,0 +1,136 @@
+"""Nothing leaves unprotected unasked: whatever goes wrong, the site gets nothing until the person has chosen."""
+
+from __future__ import annotations
+
+import pytest
+from stage import Card, Daemon, FakeEngine, mark
+
+from pmask.errors import OutOfMemory
+
+INPUT = "document.getElementById('photo')"
+
+
+@pytest.fixture
+async def page(guarded, demo):
+    return await guarded.open(demo.url("react"))
+
+
+async def test_daemon_off_then_on(page, daemon, demo, photos):
+    """The commonest failure: the message says the cure, and "Try again" goes on where it stopped."""
+    await daemon.stop()
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    text = await Card(page).wait_for("not running")
+    assert "pmask-server run" in text and "scripts/run.py" in text
+    await demo.stays_empty()
+    await daemon.start()
+    await Card(page).press("Try again")
+    [file] = await demo.wait_for(1)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
+
+
+async def test_upload_the_original(page, daemon, demo, photos):
+    """Once, on the person's word, the original may go."""
+    await daemon.stop()
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("not running")
+    await Card(page).press("Upload the original")
+    [file] = await demo.wait_for(1)
+    assert photos["eileen.jpg"].read_bytes() == demo.bytes_of(file)
+
+
+@pytest.mark.parametrize("button", ["Cancel", "Cancel and close"])
+async def test_cancel(page, daemon, demo, photos, button):
+    """Cancelling, or closing the card, leaves the page as after a dialog that was dismissed."""
+    await page.evaluate("addEventListener('cancel', () => { window.wasCancelled = true })")
+    await daemon.stop()
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("not running")
+    await Card(page).press(button)
+    await Card(page).wait_gone()
+    await page.wait_for("window.wasCancelled === true")
+    await demo.stays_empty()
+
+
+async def test_not_paired(unpaired, demo, photos):
+    """A fresh install must not let the first photo through, and must show the way to pairing."""
+    page = await unpaired.open(demo.url("react"))
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Not paired")
+    await demo.stays_empty()
+
+
+async def test_revoked(page, daemon, demo, photos):
+    """A revoked client gets no proof, so it sends neither its token nor the photo."""
+    for client in daemon.clients.paired():
+        daemon.clients.revoke(client.id)
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Not paired")
+    await demo.stays_empty()
+    assert daemon.engine.started == 0
+
+
+async def test_a_squatter_on_the_port_gets_nothing(page, daemon, demo, photos, tmp_path_factory):
+    """A program that listens where the daemon was cannot prove that it knows the token."""
+    [client] = daemon.clients.paired()
+    await daemon.stop()
+    squatter = Daemon(tmp_path_factory.mktemp("squatter"), FakeEngine())
+    squatter.port = daemon.port
+    squatter.clients.proof = lambda *_: "0" * 64
+    await squatter.start()
+    try:
+        await page.choose(INPUT, [photos["eileen.jpg"]])
+        await Card(page).wait_for("could not prove")
+        await demo.stays_empty()
+    finally:
+        await squatter.stop()
+
+
+async def test_a_failing_job(page, daemon, demo, photos):
+    """An engine's failure is shown with its own cure and message."""
+    daemon.engine.error = OutOfMemory("the GPU's 2 GB are not enough")
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    text = await Card(page).wait_for("Not enough memory")
+    assert "the GPU's 2 GB are not enough" in text
+    await demo.stays_empty()
+
+
+async def test_a_refused_photo(page, demo, photos):
+    """The daemon's refusal (a 4xx at once) holds the file like any other failure."""
+    await page.choose(INPUT, [photos["broken.jpg"]])
+    await Card(page).wait_for("A photo was not uploaded")
+    await demo.stays_empty()
+
+
+async def test_a_daemon_of_another_version(page, daemon, demo, photos, monkeypatch):
+    """An old extension must not send photos in a protocol that it does not know."""
+    monkeypatch.setattr("localserver.app.PROTOCOL", 2)
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("different versions")
+    await demo.stays_empty()
+
+
+async def test_cancelling_stops_the_work(page, daemon, demo, photos):
+    """A photo that nobody waits for must not keep the processor busy."""
+    daemon.engine.seconds = 30
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    await Card(page).press("Cancel and close")
+    await demo.stays_empty(2)
+    assert daemon.engine.cancelled == 1
+
+
+async def test_the_result_says_when_the_goal_was_not_reached(page, daemon, demo, photos):
+    """The person must know that a face is only partly hidden."""
+    daemon.engine.converged = 1
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await demo.wait_for(1)
+    await Card(page).wait_for("1 of 2 faces only partly hidden")
+
+
+async def test_no_face(page, daemon, demo, photos):
+    """A photo without a face goes up byte for byte, and the card says why."""
+    daemon.engine.faces = 0
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    [file] = await demo.wait_for(1)
+    assert photos["eileen.jpg"].read_bytes() == demo.bytes_of(file)
+    await Card(page).wait_for("No face found")

@@ -1,0 +1,180 @@
+"""One choice of files: several, mixed, taken back, sent too early; and what a page may not do about it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from stage import Card, mark
+
+INPUT = "document.getElementById('photo')"
+
+
+@pytest.fixture
+async def page(guarded, demo):
+    return await guarded.open(demo.url("react"))
+
+
+async def switch(browser, key, on, site="null"):
+    """Throws one of the popup's switches."""
+    popup = await browser.open(browser.extension_url("popup/popup.html"))
+    sent = await popup.evaluate(f"chrome.runtime.sendMessage({{name: {key!r}, on: {str(on).lower()}, site: {site}}})")
+    assert "error" not in sent
+    await popup.close()
+
+
+async def test_several_files_keep_order_and_names(page, demo, photos):
+    """Photos are protected, all else goes as it is, and the page sees one choice in the person's order."""
+    names = ["käthe.png", "notes.txt", "eileen.jpg", "clip.mp4", "third.webp"]
+    await page.choose(INPUT, [photos[name] for name in names])
+    files = await demo.wait_for(5)
+    assert names == [file.name for file in files]
+    types = ["image/png", "text/plain", "image/jpeg", "video/mp4", "image/webp"]
+    assert types == [file.type for file in files]
+    for file in files:
+        original = photos[file.name].read_bytes()
+        expected = mark(original) if file.type.startswith("image/") else original
+        assert expected == demo.bytes_of(file), file.name
+
+
+async def test_the_page_sees_the_same_name_type_and_date(page, photos):
+    """A site that shows or sorts by date must not notice."""
+    await page.evaluate("addEventListener('change', (e) => { window.seen = [...e.target.files].map("
+                        "(f) => [f.name, f.type, f.lastModified, f instanceof File]) }, true)")  # fmt: skip
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    [seen] = await page.wait_for("window.seen")
+    modified = int(photos["eileen.jpg"].stat().st_mtime * 1000)
+    assert ["eileen.jpg", "image/jpeg", seen[2], True] == seen
+    assert abs(seen[2] - modified) <= 1
+
+
+async def test_files_without_a_photo_pass_untouched(page, demo, photos):
+    """The browser's own event arrives, trusted, and nothing of PMask is seen."""
+    await page.evaluate("addEventListener('change', (e) => { window.trusted = e.isTrusted }, true)")
+    await page.choose(INPUT, [photos["notes.txt"], photos["clip.mp4"]])
+    await demo.wait_for(2)
+    assert await page.evaluate("window.trusted") is True
+    assert await Card(page).text() == ""
+
+
+async def test_the_page_sees_no_file_and_no_event_before(page, daemon, demo, photos):
+    """Not even a listener that was registered first, or a look at the input in between, gets the original."""
+    daemon.engine.seconds = 1.5
+    await page.evaluate(
+        "window.seen = [];"
+        "for (const target of [window, document, document.getElementById('root'), document.getElementById('photo')])"
+        " for (const type of ['input', 'change']) for (const capture of [true, false])"
+        "  target.addEventListener(type, (e) => window.seen.push(e.target.files[0]?.size ?? 0), capture);"
+        "window.sizes = new Set(); setInterval(() => window.sizes.add(document.getElementById('photo').files.length), 0)"
+    )
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    assert [] == await page.evaluate("window.seen")
+    assert [0] == await page.evaluate("[...window.sizes]")
+    await demo.wait_for(1)
+    sizes = set(await page.evaluate("window.seen"))
+    assert photos["eileen.jpg"].stat().st_size not in sizes
+
+
+async def test_choosing_again_replaces_the_pending_choice(page, daemon, demo, photos):
+    """Only the last choice is uploaded, as without the extension."""
+    daemon.engine.seconds = 3
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    daemon.engine.seconds = 0
+    await page.choose(INPUT, [photos["käthe.png"]])
+    [file] = await demo.wait_for(1)
+    assert file.name == "käthe.png"
+
+
+async def test_leaving_one_photo_out(page, demo, photos):
+    """One bad photo of several need not stop the others."""
+    await page.choose(INPUT, [photos["eileen.jpg"], photos["broken.jpg"]])
+    await Card(page).wait_for("A photo was not uploaded")
+    await demo.stays_empty(0.5)
+    await Card(page).press("Leave out")
+    [file] = await demo.wait_for(1)
+    assert file.name == "eileen.jpg"
+
+
+async def test_the_form_is_held_while_a_photo_is_pending(guarded, daemon, demo, photos):
+    """A form that is sent too early would be sent without its photo, by click or by script."""
+    page = await guarded.open(demo.url())
+    daemon.engine.seconds = 2
+    await page.evaluate("document.getElementById('form').addEventListener('submit', () => { window.submits = (window.submits ?? 0) + 1 })")  # fmt: skip
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    await page.click("document.querySelector('form button')")
+    await Card(page).wait_for("Not sent yet")
+    await page.evaluate("document.getElementById('form').submit()")
+    assert await page.evaluate("window.submits ?? 0") == 0
+    assert demo.url() == await page.evaluate("location.href")
+    await page.wait_for("document.getElementById('photo').files.length === 1")
+    await page.click("document.querySelector('form button')")
+    [file] = await demo.wait_for(1)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
+
+
+@pytest.mark.parametrize(("key", "site"), [("setEnabled", "null"), ("setSite", "'demo'")])
+async def test_switched_off_means_untouched(guarded, demo, photos, key, site):
+    """Off is off: the original goes, the event is the browser's own; a page that is open already hears of the switch."""
+    page = await guarded.open(demo.url("react"))
+    await switch(guarded, key, False, site)
+    await page.evaluate("addEventListener('change', (e) => { window.trusted = e.isTrusted }, true)")
+    await asyncio.sleep(0.5)
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    [file] = await demo.wait_for(1)
+    assert photos["eileen.jpg"].read_bytes() == demo.bytes_of(file)
+    assert await page.evaluate("window.trusted") is True
+    await switch(guarded, key, True, site)
+    await asyncio.sleep(0.5)
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await demo.wait_for(2)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(demo.received[1])
+
+
+async def test_a_page_cannot_forge_the_bridge(page, daemon, demo, photos):
+    """A page that offers a line of its own, or patches what the guard needs, learns nothing."""
+    daemon.engine.seconds = 1
+    await page.evaluate(
+        "window.heard = [];"
+        "(() => { const { port1, port2 } = new MessageChannel();"
+        " port1.onmessage = (e) => window.heard.push('port');"
+        " window.dispatchEvent(new MessageEvent('pmask-line', { ports: [port2] }));"
+        " port1.postMessage({ name: 'state', on: false });"
+        " const spy = (proto, name) => { const own = Object.getOwnPropertyDescriptor(proto, name);"
+        "  const part = own.value ? 'value' : own.set ? 'set' : 'get'; const native = own[part];"
+        "  Object.defineProperty(proto, name, { ...own, [part](...args) {"
+        "   if (!(name === 'files' && part === 'set')) window.heard.push(name); return native.apply(this, args) } }) };"
+        " for (const name of ['postMessage', 'start']) spy(MessagePort.prototype, name);"
+        " spy(FileList.prototype, 'item');"
+        " spy(DataTransferItemList.prototype, 'add'); spy(WeakMap.prototype, 'set'); spy(Event.prototype, 'composedPath');"
+        "})()"
+    )
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    assert [] == await page.evaluate("window.heard")
+    [file] = await demo.wait_for(1)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
+    assert await page.evaluate("typeof __pmask") == "undefined"
+
+
+async def test_under_the_strictest_policy(guarded, demo, photos):
+    """CSP and Trusted Types of the page do not touch the guard or the card."""
+    page = await guarded.open(demo.url("react?csp=strict"))
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    [file] = await demo.wait_for(1)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
+    await Card(page).wait_for("2 faces protected")
+    style = "function () { const { position } = getComputedStyle(this.getRootNode().host); return position }"
+    assert await Card(page).ask(style) == "fixed"
+
+
+async def test_the_strength_reaches_the_daemon(guarded, daemon, demo, photos):
+    """The slider is no ornament."""
+    options = await guarded.open(guarded.extension_url("options/options.html"))
+    await options.evaluate("chrome.runtime.sendMessage({name: 'setDelta', delta: 2.5})")
+    page = await guarded.open(demo.url("react"))
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await demo.wait_for(1)
+    assert [2.5] == [options.delta for options in daemon.engine.options]
