@@ -1,0 +1,180 @@
+// The background's logic: sites, who may ask what, settings, and the daemon's proof.
+
+import assert from "node:assert/strict";
+import { createHash, createHmac } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { test } from "node:test";
+
+import { fakeApi, load } from "./stand_ins.js";
+
+const read = async (path) => JSON.parse(await readFile(new URL(`../../extension/${path}`, import.meta.url), "utf8"));
+const manifest = await read("manifest.json");
+const shipped = await read("sites.json");
+const api = (globalThis.browser = fakeApi(manifest));
+const realFetch = globalThis.fetch;
+globalThis.fetch = async (url, how) =>
+  String(url).startsWith("chrome-extension:") ? { json: async () => shipped } : realFetch(url, how);
+
+const { covers, hostIn, isOn, ownSite, siteOf } = await load("background/sites.js");
+const { registrations } = await load("background/scripts.js");
+const { MESSAGES, answer, mayAsk } = await load("background/messages.js");
+const daemon = await load("background/daemon.js");
+const store = await load("background/store.js");
+
+test("a pattern covers its host, its subdomains where it says so, and no look-alike", () => {
+  const cases = [
+    ["https://*.x.com/*", "https://x.com/home", true],
+    ["https://*.x.com/*", "https://mobile.x.com/", true],
+    ["https://*.x.com/*", "https://notx.com/", false],
+    ["https://*.x.com/*", "https://x.com.evil.example/", false],
+    ["https://*.x.com/*", "http://x.com/", false],
+    ["https://bsky.app/*", "https://evil.bsky.app/", false],
+    ["http://127.0.0.1/pmask-demo/*", "http://127.0.0.1:8737/pmask-demo/react", true],
+    ["http://127.0.0.1/pmask-demo/*", "http://127.0.0.1:8737/other", false],
+  ];
+  for (const [pattern, url, expected] of cases) assert.equal(covers(pattern, new URL(url)), expected, `${pattern} ${url}`);
+});
+
+test("a frame without an address belongs to the page around it", () => {
+  assert.equal(siteOf(shipped, "about:blank", "https://www.instagram.com/p/1").id, "instagram");
+  assert.equal(siteOf(shipped, undefined, "about:srcdoc", "https://twitter.com").id, "x");
+  assert.equal(siteOf(shipped, "https://example.org/"), null);
+});
+
+test("off everywhere, off for one site, and on for a site that is not known", () => {
+  const site = { id: "x" };
+  assert.equal(isOn({ enabled: true, sitesOff: [] }, site), true);
+  assert.equal(isOn({ enabled: true, sitesOff: ["x"] }, site), false);
+  assert.equal(isOn({ enabled: false, sitesOff: [] }, site), false);
+  assert.equal(isOn({ enabled: true, sitesOff: ["x"] }, null), true);
+});
+
+test("a host is found in what people paste", () => {
+  assert.equal(hostIn(" https://Mastodon.social/@me "), "mastodon.social");
+  assert.equal(hostIn("mastodon.social"), "mastodon.social");
+  for (const bad of ["", "localhost", "*", "*.social", "me@host.example", "127.0.0.1", "two words.example"]) assert.equal(hostIn(bad), null, bad);
+});
+
+test("scripts on an own host are the manifest's", () => {
+  const [main, isolated] = registrations(manifest, ["mastodon.social"]);
+  assert.deepEqual([main.world, isolated.world], ["MAIN", "ISOLATED"]);
+  assert.deepEqual(main.js, manifest.content_scripts[0].js);
+  assert.deepEqual(main.matches, ownSite("mastodon.social").matches);
+  assert.ok(main.matchOriginAsFallback && main.allFrames && main.runAt === "document_start");
+});
+
+test("a page may ask what pages need, and nothing else", async () => {
+  const ours = { id: "ours", base: "chrome-extension://ours/" };
+  const page = { id: "ours", url: "https://x.com/", tab: { id: 1 } };
+  const options = { id: "ours", url: "chrome-extension://ours/options/options.html", tab: { id: 2 } };
+  for (const [name, entry] of Object.entries(MESSAGES)) {
+    assert.equal(mayAsk(entry, page, ours), entry.from === "page", name);
+    assert.equal(mayAsk(entry, options, ours), entry.from === "extension", name);
+    assert.equal(mayAsk(entry, { ...page, id: "another" }, ours), false, name);
+  }
+  const fromPages = Object.keys(MESSAGES).filter((name) => MESSAGES[name].from === "page");
+  assert.deepEqual(fromPages.sort(), ["cancel", "follow", "openOptions", "protect", "result", "state"]);
+  assert.equal((await answer({ name: "unpair" }, page)).error.message, "not allowed");
+  assert.equal((await answer({ name: "toString" }, options)).error.message, "not allowed");
+  assert.equal((await answer(undefined, options)).error.message, "not allowed");
+});
+
+const OPTIONS = { id: "ours", url: "chrome-extension://ours/options/options.html" };
+const ask = async (name, payload) => {
+  const { value, error } = await answer({ ...payload, name }, OPTIONS);
+  if (error) throw Object.assign(new Error(error.message), error);
+  return value;
+};
+
+test("switches that are thrown at once both stay", async () => {
+  await Promise.all([ask("setSite", { site: "x", on: false }), ask("setSite", { site: "vk", on: false })]);
+  assert.deepEqual((await store.read()).sitesOff.sort(), ["vk", "x"]);
+  await ask("setSite", { site: "x", on: true });
+  assert.deepEqual((await store.read()).sitesOff, ["vk"]);
+});
+
+test("own hosts are added and removed with their scripts", async () => {
+  await ask("addHost", { host: "mastodon.social" });
+  await ask("addHost", { host: "mastodon.social" });
+  assert.deepEqual(api.scripting.scripts.map(({ id }) => id), ["MAIN:mastodon.social", "ISOLATED:mastodon.social"]);
+  await assert.rejects(ask("addHost", { host: "*" }), { code: "bad_option" });
+  await ask("removeHost", { host: "mastodon.social" });
+  assert.deepEqual(api.scripting.scripts, []);
+});
+
+/** A daemon that answers with `health`, and keeps what it was sent. */
+async function serve(health, then = () => ({ status: 202, body: { id: "1" } })) {
+  const requests = [];
+  const server = createServer((request, response) => {
+    const url = new URL(request.url, "http://x");
+    requests.push({ method: request.method, path: url.pathname, headers: request.headers });
+    request.resume();
+    const { status = 200, body, headers } = url.pathname === "/v1/health" ? { body: health(url.searchParams, server.address().port) } : then(request);
+    response.writeHead(status, { "Content-Type": "application/json", ...headers });
+    response.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return { requests, port: server.address().port, close: () => server.close() };
+}
+
+const TOKEN = "a-token";
+const proof = (challenge, port) =>
+  createHmac("sha256", createHash("sha256").update(TOKEN).digest()).update(`pmask-proof-1\n${challenge}\n${port}`).digest("hex");
+const GOOD = (query, port) => ({ product: "pmask", version: "0.1.0", protocol: 1, proof: proof(query.get("challenge"), port) });
+
+test("the proof is PROTOCOL.md's", async () => {
+  assert.equal(await daemon.proofOf(TOKEN, "challenge-of-16-c", 28737), proof("challenge-of-16-c", 28737));
+});
+
+test("a proven daemon gets the token and the photo, with no cookie and nothing cached", async (t) => {
+  const server = await serve(GOOD);
+  t.after(server.close);
+  const mine = { port: server.port, token: TOKEN, client: { id: "c" } };
+  assert.deepEqual(await daemon.createJob(mine, new Blob(["photo"], { type: "image/png" }), { delta: 1 }), { id: "1" });
+  const [health, job] = server.requests;
+  assert.equal(health.headers.authorization, undefined);
+  assert.deepEqual([job.method, job.path, job.headers.authorization], ["POST", "/v1/jobs", `Bearer ${TOKEN}`]);
+  assert.equal(job.headers["x-pmask-options"], '{"delta":1}');
+});
+
+for (const [what, health, code] of [
+  ["a wrong proof", () => ({ product: "pmask", protocol: 1, proof: "00" }), "impostor"],
+  ["a proof for another port", (query) => ({ product: "pmask", protocol: 1, proof: proof(query.get("challenge"), 1) }), "impostor"],
+  ["no proof", () => ({ product: "pmask", protocol: 1 }), "not_paired"],
+  ["another product", () => ({ product: "other" }), "not_pmask"],
+  ["another protocol", (query, port) => ({ ...GOOD(query, port), protocol: 2 }), "wrong_version"],
+]) {
+  test(`${what} gets neither token nor photo`, async (t) => {
+    const server = await serve(health);
+    t.after(server.close);
+    const mine = { port: server.port, token: TOKEN, client: { id: "c" } };
+    await assert.rejects(daemon.createJob(mine, new Blob(["photo"]), {}), { code });
+    assert.deepEqual(server.requests.map(({ path }) => path), ["/v1/health"]);
+  });
+}
+
+test("the daemon's own code comes through, and silence is daemon_off", async () => {
+  const server = await serve(GOOD, () => ({ status: 429, body: { error: { code: "queue_full", message: "later" } }, headers: { "Retry-After": "3" } }));
+  const mine = { port: server.port, token: TOKEN, client: { id: "c" } };
+  await assert.rejects(daemon.createJob(mine, new Blob(["photo"]), {}), { code: "queue_full", message: "later", retryAfter: 3 });
+  server.close();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await assert.rejects(daemon.prove({ ...mine, port: 1 }), { code: "daemon_off" });
+});
+
+for (const [what, status, report, expected] of [
+  ["204 with a report is no face", 204, { status: "no_face", faces: 0 }, null],
+  ["204 without one is a failure", 204, null, "engine_failed"],
+  ["200 without one is a failure", 200, null, "engine_failed"],
+  ["200 that says no face is a failure", 200, { status: "no_face" }, "engine_failed"],
+]) {
+  test(`a result: ${what}`, async (t) => {
+    const headers = report ? { "X-PMask-Report": JSON.stringify(report) } : {};
+    const server = await serve(GOOD, () => ({ status, headers, body: status === 204 ? undefined : "bytes" }));
+    t.after(server.close);
+    const result = daemon.jobResult({ port: server.port, token: TOKEN, client: { id: "c" } }, "1");
+    if (expected) await assert.rejects(result, { code: expected });
+    else assert.deepEqual(await result, { blob: null, summary: report });
+  });
+}

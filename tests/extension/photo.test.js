@@ -1,0 +1,115 @@
+// One photo's way through the daemon, with answers that are late, lost or bad.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { runPageScript } from "./stand_ins.js";
+
+const { Photo, PhotoError } = await runPageScript("page/photo.js");
+
+/** A photo whose questions are answered by `script`: per name, a list of values or errors; the last one repeats. */
+function photoWith(script, clock = {}) {
+  const asked = [];
+  const ask = async (name, payload) => {
+    asked.push({ name, ...payload });
+    const answers = script[name] ?? [null];
+    const next = answers.length > 1 ? answers.shift() : answers[0];
+    const value = typeof next === "function" ? await next() : next;
+    if (value instanceof PhotoError) throw value;
+    return value;
+  };
+  const states = [];
+  const photo = new Photo(new File(["x"], "a.jpg"), ask, ({ state }) => states.push(state), { sleep: async () => {}, ...clock });
+  return { photo, asked, states, names: () => asked.map(({ name }) => name) };
+}
+
+const lost = () => new PhotoError("lost");
+const blob = new Blob(["protected"]);
+const done = { state: "done", revision: 3 };
+const running = { state: "running", stage: "masking", progress: 0.5, faces: 2, revision: 2 };
+const result = { blob, summary: { status: "protected", faces: 2, converged: 2 } };
+
+test("sent, followed, fetched", async () => {
+  const { photo, asked, states } = photoWith({ protect: [{ id: "7" }], follow: [running, done], result: [result] });
+  await photo.run();
+  assert.deepEqual(states, ["sending", "running", "fetching", "protected"]);
+  assert.equal(photo.blob, blob);
+  assert.deepEqual(asked.slice(1).map(({ job, seen }) => [job, seen]), [["7", null], ["7", 2], ["7", undefined]]);
+});
+
+test("an answer that is lost is asked for again, and the photo is not sent twice", async () => {
+  const { photo, names } = photoWith({ protect: [{ id: "7" }], follow: [lost(), running, lost(), done], result: [lost(), result] });
+  await photo.run();
+  assert.equal(photo.state, "protected");
+  assert.equal(names().filter((name) => name === "protect").length, 1);
+});
+
+test("patience has an end", async () => {
+  const { photo } = photoWith({ protect: [lost()] });
+  await photo.run();
+  assert.deepEqual([photo.state, photo.error.code], ["failed", "lost"]);
+});
+
+test("a full queue is waited for", async () => {
+  const { photo, states } = photoWith({ protect: [new PhotoError("queue_full"), { id: "7" }], follow: [done], result: [result] });
+  await photo.run();
+  assert.ok(states.includes("queued"));
+  assert.equal(photo.state, "protected");
+});
+
+test("a job that failed is started anew by a retry", async () => {
+  const failed = { state: "failed", revision: 2, error: { code: "out_of_memory", message: "2 GB" } };
+  const { photo, names } = photoWith({ protect: [{ id: "7" }, { id: "8" }], follow: [failed, done], result: [result] });
+  await photo.run();
+  assert.deepEqual([photo.state, photo.error.code, photo.error.message], ["failed", "out_of_memory", "2 GB"]);
+  await photo.run();
+  assert.equal(photo.state, "protected");
+  assert.equal(names().filter((name) => name === "protect").length, 2);
+});
+
+test("a job that never moves is given up", async () => {
+  let now = 0;
+  const { photo } = photoWith({ protect: [{ id: "7" }], follow: [running] }, { now: () => (now += 60_000) });
+  await photo.run();
+  assert.equal(photo.error.code, "timeout");
+});
+
+test("a result without bytes is no protected photo", async () => {
+  for (const bad of [{ blob: null, summary: { status: "protected" } }, { blob: new Blob([]), summary: { status: "protected" } }]) {
+    const { photo } = photoWith({ protect: [{ id: "7" }], follow: [done], result: [bad] });
+    await photo.run();
+    assert.equal(photo.state, "failed");
+  }
+});
+
+test("no face", async () => {
+  const { photo } = photoWith({ protect: [{ id: "7" }], follow: [done], result: [{ blob: null, summary: { status: "no_face" } }] });
+  await photo.run();
+  assert.equal(photo.state, "no_face");
+});
+
+test("the person's word ends it: the daemon is told, and what comes later is dropped", async () => {
+  let release;
+  const late = new Promise((resolve) => (release = resolve));
+  const { photo, names } = photoWith({ protect: [{ id: "7" }], follow: [() => late], result: [result] });
+  const run = photo.run();
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  photo.decide("original");
+  release(done);
+  await run;
+  assert.equal(photo.state, "original");
+  assert.deepEqual(names(), ["protect", "follow", "cancel"]);
+  photo.decide("omitted");
+  assert.equal(photo.state, "original");
+});
+
+test("a job that was made after the person had decided is cancelled", async () => {
+  let release;
+  const late = new Promise((resolve) => (release = resolve));
+  const { photo, asked } = photoWith({ protect: [() => late] });
+  const run = photo.run();
+  photo.decide("omitted");
+  release({ id: "9" });
+  await run;
+  assert.deepEqual(asked.at(-1), { name: "cancel", job: "9" });
+});

@@ -1,0 +1,156 @@
+"""The extension's files held together: manifest and sites, words and their keys, client and protocol; and node's tests."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXTENSION = ROOT / "extension"
+PROTOCOL = (ROOT / "localserver" / "PROTOCOL.md").read_text(encoding="utf-8")
+MANIFEST = json.loads((EXTENSION / "manifest.json").read_text(encoding="utf-8"))
+SITES = json.loads((EXTENSION / "sites.json").read_text(encoding="utf-8"))
+MESSAGES = json.loads((EXTENSION / "_locales/en/messages.json").read_text(encoding="utf-8"))
+DAEMON_JS = (EXTENSION / "background/daemon.js").read_text(encoding="utf-8")
+
+SCRIPTS = [path for path in EXTENSION.rglob("*.js")]
+SOURCES = [*SCRIPTS, *EXTENSION.rglob("*.html"), EXTENSION / "manifest.json"]
+
+
+def matches(*, demo: bool) -> list[str]:
+    return [match for site in SITES if (site["id"] == "demo") == demo for match in site["matches"]]
+
+
+def test_sites_are_those_of_the_manifest():
+    """A site that is listed but not matched would upload originals behind a switch that says "on"."""
+    by_fallback = {True: matches(demo=False), False: matches(demo=True)}
+    for entry in MANIFEST["content_scripts"]:
+        assert by_fallback[entry.get("match_origin_as_fallback", False)] == entry["matches"]
+        assert (entry["run_at"], entry["all_frames"], entry["match_about_blank"]) == ("document_start", True, True)
+    worlds = [
+        (entry.get("match_origin_as_fallback", False), entry.get("world")) for entry in MANIFEST["content_scripts"]
+    ]
+    # The guard first: it must listen before the bridge hands it its line.
+    assert [(True, "MAIN"), (True, None), (False, "MAIN"), (False, None)] == worlds
+    hosts = {re.sub(r"(?<=[^/:])/.*", "", match) for match in matches(demo=False)}
+    granted = {re.sub(r"(?<=[^/:])/.*", "", match) for match in MANIFEST["host_permissions"]}
+    assert hosts | {"http://127.0.0.1", "http://localhost"} == granted
+
+
+def test_ids_of_sites_are_unique():
+    """The switch of one site must not throw another's."""
+    ids = [site["id"] for site in SITES]
+    assert sorted(set(ids)) == sorted(ids)
+
+
+def test_the_manifest_names_files_that_are_there():
+    """A content script that is missing is skipped in silence."""
+    scripts = [path for entry in MANIFEST["content_scripts"] for path in entry["js"]]
+    background = MANIFEST["background"]
+    assert [background["service_worker"]] == background["scripts"]
+    icons = [*MANIFEST["icons"].values(), *MANIFEST["action"]["default_icon"].values()]
+    pages = [MANIFEST["action"]["default_popup"], MANIFEST["options_ui"]["page"]]
+    for name in [*scripts, *background["scripts"], *icons, *pages]:
+        assert (EXTENSION / name).is_file(), name
+    routes = {f"page/routes/{path.name}" for path in (EXTENSION / "page/routes").iterdir()}
+    assert routes <= set(MANIFEST["content_scripts"][0]["js"])
+    assert "web_accessible_resources" not in MANIFEST, "a page could open the options page with a code of its own"
+    assert "externally_connectable" not in MANIFEST
+
+
+def known_codes() -> set[str]:
+    """Codes that a photo, or pairing, can meet: the daemon's, pmask's and the extension's own."""
+    errors = (ROOT / "pmask/errors.py").read_text(encoding="utf-8")
+    own = re.search(r"OWN_CODES = \[(.*?)\]", (EXTENSION / "background/errors.js").read_text(encoding="utf-8"), re.S)
+    return {
+        *re.findall(r'code, status = "(\w+)"', errors),
+        *re.findall(r"`(\w+)` \d{3}", PROTOCOL),
+        *re.findall(r"\d{3} `(\w+)`", PROTOCOL),
+        *re.findall(r'"(\w+)"', own[1]),
+    }
+
+
+# Codes that say the extension, not the person, did something wrong: the words for the unexpected do.
+WITHOUT_WORDS = {
+    "bad_option",
+    "bad_request",
+    "forbidden_host",
+    "forbidden_site",
+    "internal",
+    "method_not_allowed",
+    "no_face",
+    "not_found",
+    "not_ready",
+    "unknown_option",
+    "unknown_recogniser",
+}
+
+
+def test_every_error_has_its_words_and_cure():
+    """Each failure is told apart and says what helps."""
+    said = {match[1] for key in MESSAGES if (match := re.fullmatch(r"error_(\w+)_title", key))}
+    assert known_codes() - WITHOUT_WORDS == said
+    assert {f"error_{code}_{part}" for code in said for part in ("title", "cure")} == {
+        key for key in MESSAGES if key.startswith("error_")
+    }
+
+
+def test_words_are_all_there_and_all_used():
+    """A missing key shows as an empty line; one that nobody uses misleads a translator."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    used = set(re.findall(r'(?:words|getMessage|notice|button|#button)\(\s*"(\w+)"', text))
+    used |= set(re.findall(r'data-i18n="(\w+)"', text)) | set(re.findall(r"__MSG_(\w+)__", text))
+    used |= {key for key in re.findall(r'"(\w+)"', text) if key in MESSAGES}
+    stages = re.search(r"`stage`[^.]*? one of (.*?)\.", PROTOCOL, re.S)
+    used |= {f"stage_{stage}" for stage in re.findall(r"`(\w+)`", stages[1])}
+    used |= {f"state_{state}" for state in ("waiting", "sending", "queued", "fetching")}
+    used |= {f"result_{state}" for state in ("no_face", "original", "omitted")}
+    assert sorted(used) == sorted(key for key in MESSAGES if not key.startswith("error_") or key in used)
+    assert not used - set(MESSAGES)
+
+
+def test_the_client_speaks_the_protocol():
+    """PROTOCOL.md is the one description; the client's routes, port, number and proof are its."""
+    documented = set(re.findall(r"### `(\w+ [^`? ]+)", PROTOCOL))
+    used = set(re.findall(r'"((?:GET|POST|DELETE) /[^"]+)"', DAEMON_JS))
+    assert documented == used
+    assert re.search(r"DEFAULT_PORT = (\d+)", DAEMON_JS)[1] == re.search(r"port (\d+) unless told", PROTOCOL)[1]
+    assert re.search(r"PROTOCOL = (\d+)", DAEMON_JS)[1] == re.search(r"HTTP protocol, version (\d+)", PROTOCOL)[1]
+    assert "pmask-proof-1\\nCHALLENGE\\nPORT" in PROTOCOL
+    assert "pmask-proof-1\\n${challenge}\\n${port}" in DAEMON_JS
+
+
+def test_one_file_talks_to_the_daemon_and_one_touches_storage():
+    """Whoever reviews where photos and the token go has two files to read."""
+    talking = {
+        path.name for path in SCRIPTS if re.search(r"127\.0\.0\.1|Authorization", path.read_text(encoding="utf-8"))
+    }
+    storing = {path.name for path in SCRIPTS if re.search(r"\.storage\b", path.read_text(encoding="utf-8"))}
+    assert (talking, storing) == ({"daemon.js"}, {"store.js"})
+
+
+def test_nothing_builds_markup_or_code_from_text():
+    """innerHTML, eval and script tags are how a page's file name would become the page's code."""
+    for path in SCRIPTS:
+        found = re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|\beval\(|new Function", path.read_text(encoding="utf-8")
+        )
+        assert found is None, path
+
+
+@pytest.mark.skipif(
+    shutil.which("node") is None, reason="node is not installed; its tests of the extension's logic are skipped"
+)
+def test_node_tests():
+    """The logic that needs no browser, tested by node's own runner."""
+    files = sorted(str(path) for path in Path(__file__).parent.glob("*.test.js"))
+    assert files
+    done = subprocess.run(
+        ["node", "--test", *files], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
