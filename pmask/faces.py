@@ -92,8 +92,10 @@ def _mtcnn(say: store.Say) -> Detector:
         if boxes is None:
             return []
         return _distinct(
-            Face(box=(*map(float, box[:2]), *map(float, box[2:] - box[:2])), landmarks=five, score=float(score))
-            for box, score, five in zip(boxes.astype(float), scores, points.astype(float), strict=True)
+            Face(box=(left, top, right - left, bottom - top), landmarks=five, score=float(score))
+            for (left, top, right, bottom), score, five in zip(
+                boxes.astype(float), scores, points.astype(float), strict=True
+            )
             if score >= MTCNN_SCORE
         )
 

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 TEMPLATE: Floats = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
-"""ArcFace's landmarks in its 112 x 112 crop: https://github.com/deepinsight/insightface, python-package/insightface/utils/face_align.py"""
+"""ArcFace's landmarks in its 112 x 112 crop: https://github.com/deepinsight/insightface, utils/face_align.py"""
 FRAME_ORIGIN = -16.0
 """Template coordinate of the face frame's left and top edge: dlib's chip reaches 8.5 below the 112 square."""
 FRAME_SCALE = 2.0
@@ -30,7 +30,7 @@ FRAME_SIZE = 288
 
 
 def similarity(landmarks: Floats, template: Floats = TEMPLATE) -> Floats:
-    """The 2 x 3 matrix of the least-squares similarity (turn, scale, shift) that takes template points to ``landmarks``.
+    """The 2 x 3 matrix of the least-squares similarity (turn, scale, shift) from template points to ``landmarks``.
 
     Both are (5, 2), x before y. Raises ValueError when the landmarks coincide.
     Source: S. Umeyama, 1991, https://doi.org/10.1109/34.88573, in its closed form for the plane.

@@ -183,7 +183,7 @@ def _losses(image: Image.Image) -> Iterator[str]:
         yield "a palette is too coarse for a mask: saved in true colour"
     if image.mode == "1":
         yield "black and white is too coarse for a mask: saved in grey"
-    if any(";16" in str(tile.args) for tile in image.tile) or image.mode.startswith("I;16"):
+    if any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) or image.mode.startswith("I;16"):
         yield "reduced from 16 to 8 bits per channel"
 
 

@@ -1,8 +1,7 @@
-"""What a person may choose about a mask. Imports nothing heavy, so the daemon can check options before torch is loaded."""
+"""What a person may choose about a mask. Imports nothing heavy, so the daemon can check options without torch."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -45,7 +44,7 @@ class MaskOptions:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> MaskOptions:
-        """Options from parsed JSON. Raises UnknownOption, BadOption or UnknownRecogniser; absent keys keep their default."""
+        """Options from parsed JSON; absent keys keep their default. Raises a PMaskError (400)."""
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -65,6 +64,6 @@ class MaskOptions:
 
 def _check_range(name: str, value: object, bounds: tuple[float, float]) -> None:
     low, high = bounds
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not low < float(value) <= high:  # type: ignore[arg-type]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low < value <= high:  # type: ignore[operator]  # NaN is in no range
         raise BadOption(f"{name} must be a number above {low:g} and at most {high:g}, not {value!r}")

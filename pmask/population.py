@@ -19,7 +19,7 @@ Embeddings = npt.NDArray[np.float32]
 DECOYS = 1000
 """As many as a small town's worth of profiles; 5,000 bring the nearest 2 degrees closer."""
 COMPONENTS = 64
-"""Main directions kept; what is left of the variance is spread evenly. 32 put mobilefacenet's decoys 2 degrees too far."""
+"""Main directions kept; what is left of the variance is spread evenly. 32 put mobilefacenet's 2 degrees too far."""
 _SEED = 20240701
 
 
@@ -49,7 +49,8 @@ def draw(summary: dict[str, npt.NDArray[np.float16]], count: int, seed: int = _S
     directions = components / np.linalg.norm(components, axis=1, keepdims=True)
     across -= (across @ directions.T) @ directions
     people = mean + along + across
-    return (people / np.linalg.norm(people, axis=1, keepdims=True)).astype(np.float32)
+    unit: Embeddings = (people / np.linalg.norm(people, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 @cache

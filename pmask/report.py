@@ -10,8 +10,8 @@ from typing import Any, Literal
 class Distance:
     """Angles in degrees between embeddings of one face by one recogniser.
 
-    before: original face against the photo re-encoded without a mask; what encoding and a fresh detection alone cost.
-    after: original face against the protected photo as it is delivered, decoded and detected afresh.
+    before: original face against the photo re-encoded without a mask: what encoding alone does.
+    after: original face against the protected photo as it is delivered, decoded again.
     goal: what ``after`` had to reach, (1 + delta) times the angle to the nearest other person (Eq. 4, 5).
     """
 
@@ -55,7 +55,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a photo has come: a stage of its way, the fraction done in [0, 1], the faces found (None: not known yet)."""
+    """How far a photo has come: a stage of its way, the fraction done in [0, 1], the faces found (or None)."""
 
     stage: Literal["loading", "decoding", "detecting", "masking", "encoding", "checking"]
     fraction: float

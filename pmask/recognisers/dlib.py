@@ -40,7 +40,7 @@ class DlibResNet(nn.Module):
 
 
 class _Residual(nn.Module):
-    """Two convolutions beside a shortcut; a block whose name holds "down" halves the sides and may double the channels."""
+    """Two convolutions beside a shortcut; a "down" block halves the sides and may double the channels."""
 
     def __init__(self, weights: Weights, name: str) -> None:
         super().__init__()

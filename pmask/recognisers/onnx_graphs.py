@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,13 @@ from torch import nn
 
 NEWEST_OPSET = 16
 """What onnx2torch 1.5 knows. What is left of these graphs after folding means the same in later operator sets."""
+
+
+class Named(Protocol):
+    """A protobuf message with a name."""
+
+    name: str
+
 
 Array = npt.NDArray[np.float32]
 
@@ -44,7 +51,9 @@ def _fold_constants(graph: onnx.GraphProto) -> None:
             continue
         inputs = [constants[name] for name in node.input]
         settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        folded = _dequantised(*inputs, **settings) if node.op_type == "DequantizeLinear" else inputs[0].reshape(inputs[1])
+        folded = (
+            _dequantised(*inputs, **settings) if node.op_type == "DequantizeLinear" else inputs[0].reshape(inputs[1])
+        )
         constants[node.output[0]] = folded
         graph.initializer.append(numpy_helper.from_array(folded, node.output[0]))
         graph.node.remove(node)
@@ -83,7 +92,7 @@ def _dequantised(values: Array, scales: Array, zeros: Array, *, axis: int = 1, b
     return (values.astype(np.float32) - zeros.astype(np.float32)) * scales
 
 
-def _keep(entries: Any, wanted: Callable[[str], bool]) -> None:
+def _keep(entries: MutableSequence[Named], wanted: Callable[[str], bool]) -> None:
     """Drops from a list of named protobuf messages those whose name is not wanted."""
     for entry in [entry for entry in entries if not wanted(entry.name)]:
         entries.remove(entry)

@@ -42,6 +42,9 @@ class Recogniser(nn.Module):
         matrix = square_to_frame(*intake.square, intake.size)
         shape = (FRAME_SIZE, FRAME_SIZE)
         grid = sampling_grid(matrix, (intake.size, intake.size), shape, torch.device("cpu"))
+        self.grid: Tensor
+        self.mean: Tensor
+        self.deviation: Tensor
         self.register_buffer("grid", grid)
         self.register_buffer("mean", torch.tensor(intake.mean).reshape(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(intake.deviation))
