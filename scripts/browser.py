@@ -218,7 +218,8 @@ class Page:
         raise NotImplementedError
 
     async def click(self, target: str) -> None:
-        """A real click in the middle of the element."""
+        """A real click in the middle of the element, once it is there."""
+        await self.wait_for(f"({target}) != null")
         box = await self.evaluate(
             f"(() => {{ const e = {target}; e.scrollIntoView({{block: 'nearest'}}); let {{x, y, width, height}} = "
             "e.getBoundingClientRect(); x += width / 2; y += height / 2;"
@@ -436,10 +437,35 @@ class Firefox(Browser):
             await self.line.call("webExtension.install", {"extensionData": data})
 
     async def open(self, url: str) -> Page:
+        if url.startswith("moz-extension:"):
+            return await self._open_own(url)
         context = (await self.line.call("browsingContext.create", {"type": "tab"}))["context"]
         page = FirefoxPage(self.line, context)
         await page.goto(url)
         return page
+
+    async def _open_own(self, url: str) -> Page:
+        """Firefox refuses to navigate to an extension's page, but lets one that is open (ours, once installed) do so."""
+        before = await self._own_pages()
+        opener = FirefoxPage(self.line, before[0])
+        await opener.evaluate(f"browser.tabs.create({{url: {json.dumps(url)}}}).then(() => true)")
+        end = asyncio.get_running_loop().time() + START_TIMEOUT_S
+        while not (new := set(await self._own_pages()) - set(before)):
+            if asyncio.get_running_loop().time() > end:
+                raise BrowserError(f"{url} did not open")
+            await asyncio.sleep(POLL_S)
+        page = FirefoxPage(self.line, new.pop())
+        await page.wait_for("document.readyState === 'complete'")
+        return page
+
+    async def _own_pages(self) -> list[str]:
+        end = asyncio.get_running_loop().time() + START_TIMEOUT_S
+        while asyncio.get_running_loop().time() < end:
+            tree = await self.line.call("browsingContext.getTree")
+            if own := [tab["context"] for tab in tree["contexts"] if tab["url"].startswith("moz-extension:")]:
+                return own
+            await asyncio.sleep(POLL_S)
+        raise BrowserError("no page of the extension is open")
 
     def extension_url(self, path: str) -> str:
         return f"moz-extension://{FIREFOX_UUID}/{path}"

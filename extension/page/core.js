@@ -84,8 +84,9 @@
   };
 
   /**
-   * Lets `around` stand in front of a function of the page's prototypes. A Proxy, so that name, length and source text
-   * stay those of the browser. If `around` throws, the call goes through: a wrapper must never break a page.
+   * Stands in front of a function (or else setter, or else getter) of the page's prototypes. A Proxy, so that name,
+   * length and source text stay those of the browser. If `before` throws, the call goes through: a wrapper must never
+   * break a page.
    *
    * @param {object} prototype
    * @param {string} name
@@ -96,7 +97,7 @@
   const wrap = (prototype, name, before, signal, after) => {
     const descriptor = getOwnPropertyDescriptor(prototype, name);
     if (!descriptor?.configurable) return;
-    const part = descriptor.value ? "value" : "set";
+    const part = descriptor.value ? "value" : descriptor.set ? "set" : "get";
     const wrapped = new pristine.Proxy(descriptor[part], {
       __proto__: null,
       apply(target, self, args) {

@@ -11,6 +11,7 @@ ROUTES = {
     "react": ("react", "document.getElementById('photo')"),
     "shadow-open": ("shadow", "document.getElementById('open')"),
     "shadow-closed": ("shadow", "document.getElementById('closed')"),
+    "shadow-declared": ("shadow", "document.getElementById('declared')"),
     "detached": ("detached", "document.getElementById('choose')"),
     "detached-tree": ("detached", "document.getElementById('choose-tree')"),
     "frame-same": ("frames", FRAME.format("same")),

@@ -104,6 +104,9 @@
 
     // What the page does that would otherwise put its listener, or its tree, out of our sight.
     core.wrap(Element.prototype, "attachShadow", () => {}, signal, (_host, root) => watch(root));
+    // A closed root that the parser made is reached by this getter alone.
+    const ofInternals = (_internals, root) => root && watch(root);
+    core.wrap(ElementInternals.prototype, "shadowRoot", () => {}, signal, ofInternals);
     core.wrap(
       EventTarget.prototype,
       "addEventListener",
