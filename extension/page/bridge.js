@@ -27,12 +27,14 @@
     return answer.value;
   }
 
-  let state = null;
+  let state = null; // a promise of whether PMask is on here
+  let known = null; // what it resolved to last
   function refreshState() {
     state = (async () => {
       const patience = new Promise((resolve) => setTimeout(resolve, STATE_PATIENCE_MS, { on: true }));
       // Not knowing is on: fail closed.
       const { on } = await Promise.race([ask("state").catch(() => ({ on: true })), patience]);
+      known = on;
       line.postMessage({ name: "state", on });
       return on;
     })();
@@ -89,7 +91,31 @@
     }
   }
 
+  /** Events by which photos reach a page, and the guard's route that takes each. */
+  const ROUTE_OF = { input: "input", change: "input", drop: "drop", paste: "paste" };
+  let standing = []; // routes that the guard has reported
+
+  /**
+   * Where the guard does not stand (a browser that lacks something it needs), nothing passes: it would pass unprotected.
+   * Where it stands, photos' events never come here: it takes them first.
+   */
+  function block(event) {
+    if (!event.isTrusted || standing.includes(ROUTE_OF[event.type])) return;
+    const input = event.composedPath()[0];
+    const files = (event.dataTransfer ?? event.clipboardData ?? input).files;
+    if (!files || ![...files].some(({ type, name }) => type.startsWith("image/") || /\.(hei[cf]|jxl)$/i.test(name))) return;
+    if (known === false) return;
+    event.stopImmediatePropagation();
+    event.preventDefault();
+    if (input.files) input.value = "";
+    overlay.notice("guard_missing");
+  }
+  for (const type in ROUTE_OF) window.addEventListener(type, block, true);
+
   const messages = {
+    ready({ routes }) {
+      standing = routes;
+    },
     async photos({ id, photos, folder }) {
       const on = await state;
       if (forgotten.delete(id)) return;
@@ -105,9 +131,8 @@
       if (picks.has(id)) picks.get(id).cancel();
       else forgotten.add(id);
     },
-    "submit-held"() {
-      overlay.notice("submit_held");
-    },
+    "submit-held": () => overlay.notice("submit_held"),
+    "folder-held": () => overlay.notice("folder_held"),
   };
 
   line.onmessage = ({ data }) => messages[data.name]?.(data);

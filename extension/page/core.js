@@ -42,6 +42,12 @@
     transferItems: getter(DataTransfer.prototype, "items"),
     transferAdd: uncurry(DataTransferItemList.prototype.add),
     transferFiles: getter(DataTransfer.prototype, "files"),
+    transferTypes: getter(DataTransfer.prototype, "types"),
+    transferGet: uncurry(DataTransfer.prototype.getData),
+    transferSet: uncurry(DataTransfer.prototype.setData),
+    itemCount: getter(DataTransferItemList.prototype, "length"),
+    itemEntry: uncurry(DataTransferItem.prototype.webkitGetAsEntry),
+    itemFile: uncurry(DataTransferItem.prototype.getAsFile),
     data: getter(MessageEvent.prototype, "data"),
     ports: getter(MessageEvent.prototype, "ports"),
     post: uncurry(MessagePort.prototype.postMessage),
@@ -92,7 +98,7 @@
    * @param {string} name
    * @param {(self: any, args: any[]) => boolean | void} before returns false to hold the call back
    * @param {AbortSignal} signal undoes it
-   * @param {(self: any, result: any) => void} [after]
+   * @param {(self: any, result: any) => any} [after] what it returns, if anything, is the call's result
    */
   const wrap = (prototype, name, before, signal, after) => {
     const descriptor = getOwnPropertyDescriptor(prototype, name);
@@ -109,14 +115,40 @@
         }
         if (!go) return undefined;
         const result = apply(target, self, args);
-        after?.(self, result);
-        return result;
+        return after?.(self, result) ?? result;
       },
     });
     defineProperty(prototype, name, { ...descriptor, [part]: wrapped });
     pristine.listen(signal, "abort", () => {
       if (getOwnPropertyDescriptor(prototype, name)?.[part] === wrapped) defineProperty(prototype, name, descriptor);
     });
+  };
+
+  /**
+   * What a drop or a paste carries: its files, the texts beside them, and whether a folder is among them. To be called
+   * within the event: afterwards the browser empties the transfer.
+   */
+  const readTransfer = (transfer) => {
+    const texts = bareArray();
+    const types = pristine.transferTypes(transfer);
+    for (let i = 0; i < types.length; i += 1) {
+      if (types[i] !== "Files") texts[texts.length] = { type: types[i], text: pristine.transferGet(transfer, types[i]) };
+    }
+    const items = pristine.transferItems(transfer);
+    let folder = false;
+    for (let i = 0; i < pristine.itemCount(items); i += 1) {
+      const entry = pristine.itemEntry(items[i]);
+      if (entry?.isDirectory) folder = true; // Chromium exposes no FileSystemEntry to take the getter from
+    }
+    return { __proto__: null, files: listFiles(pristine.transferFiles(transfer)), texts, folder };
+  };
+
+  /** Puts files, and the texts that were beside them, into a transfer. */
+  const fillTransfer = (transfer, files, texts = bareArray()) => {
+    const items = pristine.transferItems(transfer);
+    for (let i = 0; i < files.length; i += 1) pristine.transferAdd(items, files[i]);
+    for (let i = 0; i < texts.length; i += 1) pristine.transferSet(transfer, texts[i].type, texts[i].text);
+    return transfer;
   };
 
   let port = null;
@@ -217,10 +249,16 @@
     bareArray,
     hasPhoto,
     listFiles,
+    readTransfer,
+    fillTransfer,
     wrap,
     hold,
     forget,
     connect,
+    /** Tells the person that a whole folder was stopped: its photos cannot be protected, and must not go in silence. */
+    folderHeld: () => send({ __proto__: null, name: "folder-held" }),
+    /** Tells the bridge which routes stand; those that do not, it blocks. */
+    ready: (routes) => send({ __proto__: null, name: "ready", routes }),
     /** Tells the bridge that a form was not submitted, because a photo is pending. */
     submitHeld: () => send({ __proto__: null, name: "submit-held" }),
     /** Known to be off for this site, so that events may pass untouched. Not knowing is not off. */

@@ -6,5 +6,14 @@
   delete globalThis.__pmask;
   const { signal } = new AbortController();
   core.connect(signal);
-  for (const name in core.routes) core.routes[name](core, signal);
+  const started = [];
+  for (const name in core.routes) {
+    try {
+      core.routes[name](core, signal);
+      started.push(name);
+    } catch (error) {
+      console.error("PMask: a route did not start and is blocked", name, error);
+    }
+  }
+  core.ready(started);
 })();

@@ -308,13 +308,15 @@
 
     /** A sentence that goes away by itself. */
     notice(key) {
-      if (!this.#host) return;
+      this.#mount();
+      if (this.#picks.size === 0) this.headline.textContent = words("extension_short");
       clearTimeout(this.#noticing);
       this.note.textContent = words(key);
       this.note.hidden = false;
       this.live.textContent = words(key);
       this.#noticing = setTimeout(() => {
         this.note.hidden = true;
+        if (this.#picks.size === 0) this.#unmount();
       }, NOTICE_MS);
     }
 

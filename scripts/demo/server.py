@@ -28,6 +28,7 @@ PAGES = {
     "shadow": "Shadow DOM",
     "detached": "A detached input",
     "frames": "Frames",
+    "drop": "Drop and paste",
     "inner": "",  # stands in a frame of the page above
 }
 

@@ -13,6 +13,7 @@ ROUTES = {
     "shadow-closed": ("shadow", "document.getElementById('closed')"),
     "shadow-declared": ("shadow", "document.getElementById('declared')"),
     "detached": ("detached", "document.getElementById('choose')"),
+    "detached-inline": ("detached", "document.getElementById('choose-inline')"),
     "detached-tree": ("detached", "document.getElementById('choose-tree')"),
     "frame-same": ("frames", FRAME.format("same")),
     "frame-blank": ("frames", "document.querySelector('#blank').contentDocument.querySelector('input')"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 
+import browser as browsers
 import pytest
-from stage import Card, mark
+from stage import EXTENSION, Card, mark
 
 INPUT = "document.getElementById('photo')"
 
@@ -83,3 +85,16 @@ async def test_the_card_goes_by_itself(guarded, demo, photos):
     await Card(page).wait_for("2 faces protected")
     await page.press(5, 5)
     await Card(page).wait_gone()
+
+
+async def test_a_guard_that_does_not_start_fails_closed(daemon, demo, photos, tmp_path):
+    """In a browser that lacks something the guard needs, photos stay back, with words; they do not slip by."""
+    broken = tmp_path / "extension"
+    shutil.copytree(EXTENSION, broken)
+    (broken / "page/core.js").write_text("throw new Error('as in a browser that is too old')")
+    async with await browsers.launch("chromium", extension=broken) as browser:
+        await daemon.pair(browser)
+        page = await browser.open(demo.url("react"))
+        await page.choose(INPUT, [photos["eileen.jpg"]])
+        await Card(page).wait_for("could not take its place")
+        await demo.stays_empty()

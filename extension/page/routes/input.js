@@ -76,9 +76,7 @@
 
     /** Hands the files to the page as the browser would: set first, then `input`, then `change`. */
     const give = (input, files) => {
-      const transfer = new pristine.DataTransfer();
-      const items = pristine.transferItems(transfer);
-      for (let i = 0; i < files.length; i += 1) pristine.transferAdd(items, files[i]);
+      const transfer = core.fillTransfer(new pristine.DataTransfer(), files);
       pristine.setInputFiles(input, pristine.transferFiles(transfer));
       pristine.dispatch(input, new pristine.Event("input", { __proto__: null, bubbles: true, composed: true }));
       pristine.dispatch(input, new pristine.Event("change", { __proto__: null, bubbles: true }));
@@ -105,7 +103,9 @@
     // What the page does that would otherwise put its listener, or its tree, out of our sight.
     core.wrap(Element.prototype, "attachShadow", () => {}, signal, (_host, root) => watch(root));
     // A closed root that the parser made is reached by this getter alone.
-    const ofInternals = (_internals, root) => root && watch(root);
+    const ofInternals = (_internals, root) => {
+      if (root) watch(root);
+    };
     core.wrap(ElementInternals.prototype, "shadowRoot", () => {}, signal, ofInternals);
     core.wrap(
       EventTarget.prototype,

@@ -2,11 +2,15 @@
 
 document.getElementById("choose").addEventListener("click", () => {
   const input = document.createElement("input");
-  input.addEventListener("change", (event) => window.send(event.target.files), true); // before its type is known
+  input.addEventListener("input", (event) => window.send(event.target.files), true); // before its type is known
   input.type = "file";
-  input.onchange = () => {
-    input.dataset.seen = "yes";
-  };
+  input.click();
+});
+
+document.getElementById("choose-inline").addEventListener("click", () => {
+  const input = document.createElement("input");
+  input.type = "file";
+  input.setAttribute("onchange", "send(this.files)"); // no listener that a script registers
   input.click();
 });
 
@@ -16,6 +20,6 @@ document.getElementById("choose-tree").addEventListener("click", () => {
   input.type = "file";
   input.multiple = true;
   label.append(input);
-  label.addEventListener("change", (event) => window.send(event.target.files), true);
+  label.setAttribute("onchange", "send(event.target.files)");
   label.dispatchEvent(new MouseEvent("click", { bubbles: true }));
 });

@@ -1,0 +1,91 @@
+"""Photos that are dropped or pasted take the same way as those that are picked."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from stage import Card, mark
+
+ZONE = "document.getElementById('zone')"
+
+
+async def drop(page, files):
+    """A real drag of files over the zone, let go there."""
+    x, y = await page.evaluate(f"(() => {{ const b = {ZONE}.getBoundingClientRect(); return [b.x + 20, b.y + 20] }})()")
+    data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        await page.call("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+
+
+async def paste(page, photo):
+    """A real Ctrl+V with the photo (as PNG: browsers copy no other) on the clipboard."""
+    encoded = base64.b64encode(photo.read_bytes()).decode()
+    await page.click(ZONE)
+    await page.evaluate(
+        f"fetch('data:image/png;base64,{encoded}').then((r) => r.blob())"
+        ".then((b) => navigator.clipboard.write([new ClipboardItem({ 'image/png': b })])).then(() => true)"
+    )
+    key = {"key": "v", "code": "KeyV", "windowsVirtualKeyCode": 86, "modifiers": 2}
+    await page.call("Input.dispatchKeyEvent", {"type": "keyDown", "commands": ["paste"], **key})
+    await page.call("Input.dispatchKeyEvent", {"type": "keyUp", **key})
+
+
+@pytest.fixture
+async def page(guarded, demo):
+    await guarded.line.call(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
+    return await guarded.open(demo.url("drop"))
+
+
+async def test_a_dropped_photo_is_protected(page, demo, photos):
+    """Order, names and what is no photo are kept, as for a pick; the page reads it as react-dropzone does."""
+    names = ["eileen.jpg", "notes.txt", "third.webp"]
+    await drop(page, [photos[name] for name in names])
+    files = await demo.wait_for(3)
+    assert names == [file.name for file in files]
+    for file in files:
+        original = photos[file.name].read_bytes()
+        assert (mark(original) if file.type.startswith("image/") else original) == demo.bytes_of(file)
+
+
+async def test_without_the_extension_the_original_is_dropped(bare, demo, photos):
+    """Else the test above might pass on a page that does not work."""
+    page = await bare.open(demo.url("drop"))
+    await drop(page, [photos["eileen.jpg"]])
+    [file] = await demo.wait_for(1)
+    assert photos["eileen.jpg"].read_bytes() == demo.bytes_of(file)
+
+
+async def test_a_drop_while_the_daemon_is_off(page, daemon, demo, photos):
+    """Fails closed, like a pick."""
+    await daemon.stop()
+    await drop(page, [photos["eileen.jpg"]])
+    await Card(page).wait_for("not running")
+    await demo.stays_empty()
+
+
+async def test_a_dropped_folder_is_stopped_with_words(page, demo, photos):
+    """Its photos could not be protected one by one, and must not go in silence."""
+    await drop(page, [photos["eileen.jpg"].parent])
+    await Card(page).wait_for("Folders are not protected")
+    await demo.stays_empty()
+
+
+async def test_a_photo_dropped_on_an_input_is_protected(guarded, demo, photos):
+    """The browser itself puts it there; it comes by the input's route."""
+    page = await guarded.open(demo.url("react"))
+    await page.evaluate("document.getElementById('photo').id = 'zone'")
+    await drop(page, [photos["eileen.jpg"]])
+    [file] = await demo.wait_for(1)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
+
+
+async def test_a_pasted_photo_is_protected(page, demo, photos):
+    """The clipboard's photo, which the browser encodes anew, carries the engine's mark."""
+    await paste(page, photos["käthe.png"])
+    [file] = await demo.wait_for(1)
+    received = demo.bytes_of(file)
+    assert mark(received) == received
+    await Card(page).wait_for("2 faces protected")
