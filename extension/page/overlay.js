@@ -40,7 +40,7 @@
       position: fixed !important;
       inset: auto 16px 16px auto !important;
       z-index: 2147483647 !important;
-      width: min(400px, calc(100vw - 32px)) !important;
+      width: min(420px, calc(100vw - 32px)) !important;
       max-height: calc(100vh - 32px) !important;
       margin: 0 !important;
       padding: 0 !important;

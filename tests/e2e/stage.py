@@ -1,4 +1,4 @@
-"""What the end-to-end tests play on: the daemon with a fake engine, the demo site's received files, the card on screen."""
+"""What the end-to-end tests play on: the daemon with a fake engine, what the demo site received, the card on screen."""
 
 from __future__ import annotations
 

@@ -71,7 +71,6 @@ async def test_revoked(page, daemon, demo, photos):
 
 async def test_a_squatter_on_the_port_gets_nothing(page, daemon, demo, photos, tmp_path_factory):
     """A program that listens where the daemon was cannot prove that it knows the token."""
-    [client] = daemon.clients.paired()
     await daemon.stop()
     squatter = Daemon(tmp_path_factory.mktemp("squatter"), FakeEngine())
     squatter.port = daemon.port

@@ -65,7 +65,8 @@ async def test_the_page_sees_no_file_and_no_event_before(page, daemon, demo, pho
         "for (const target of [window, document, document.getElementById('root'), document.getElementById('photo')])"
         " for (const type of ['input', 'change']) for (const capture of [true, false])"
         "  target.addEventListener(type, (e) => window.seen.push(e.target.files[0]?.size ?? 0), capture);"
-        "window.sizes = new Set(); setInterval(() => window.sizes.add(document.getElementById('photo').files.length), 0)"
+        "window.picker = document.getElementById('photo');"
+        "window.sizes = new Set(); setInterval(() => window.sizes.add(picker.files.length), 0)"
     )
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await Card(page).wait_for("Hiding the signatures")
@@ -101,13 +102,16 @@ async def test_the_form_is_held_while_a_photo_is_pending(guarded, daemon, demo, 
     """A form that is sent too early would be sent without its photo, by click or by script."""
     page = await guarded.open(demo.url())
     daemon.engine.seconds = 2
-    await page.evaluate("document.getElementById('form').addEventListener('submit', () => { window.submits = (window.submits ?? 0) + 1 })")  # fmt: skip
+    await page.evaluate(
+        "window.submits = 0;"
+        "document.getElementById('form').addEventListener('submit', () => { window.submits += 1 }); true"
+    )
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await Card(page).wait_for("Hiding the signatures")
     await page.click("document.querySelector('form button')")
     await Card(page).wait_for("Not sent yet")
     await page.evaluate("document.getElementById('form').submit()")
-    assert await page.evaluate("window.submits ?? 0") == 0
+    assert await page.evaluate("window.submits") == 0
     assert demo.url() == await page.evaluate("location.href")
     await page.wait_for("document.getElementById('photo').files.length === 1")
     await page.click("document.querySelector('form button')")
@@ -117,7 +121,7 @@ async def test_the_form_is_held_while_a_photo_is_pending(guarded, daemon, demo, 
 
 @pytest.mark.parametrize(("key", "site"), [("setEnabled", "null"), ("setSite", "'demo'")])
 async def test_switched_off_means_untouched(guarded, demo, photos, key, site):
-    """Off is off: the original goes, the event is the browser's own; a page that is open already hears of the switch."""
+    """Off is off: the original goes, the event is the browser's own; a page that is open hears of the switch."""
     page = await guarded.open(demo.url("react"))
     await switch(guarded, key, False, site)
     await page.evaluate("addEventListener('change', (e) => { window.trusted = e.isTrusted }, true)")
@@ -148,7 +152,8 @@ async def test_a_page_cannot_forge_the_bridge(page, daemon, demo, photos):
         "   if (!(name === 'files' && part === 'set')) window.heard.push(name); return native.apply(this, args) } }) };"
         " for (const name of ['postMessage', 'start']) spy(MessagePort.prototype, name);"
         " spy(FileList.prototype, 'item');"
-        " spy(DataTransferItemList.prototype, 'add'); spy(WeakMap.prototype, 'set'); spy(Event.prototype, 'composedPath');"
+        " spy(DataTransferItemList.prototype, 'add'); spy(WeakMap.prototype, 'set');"
+        " spy(Event.prototype, 'composedPath');"
         "})()"
     )
     await page.choose(INPUT, [photos["eileen.jpg"]])

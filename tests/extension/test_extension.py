@@ -1,4 +1,4 @@
-"""The extension's files held together: manifest and sites, words and their keys, client and protocol; and node's tests."""
+"""The extension's files held together: manifest and sites, words and keys, client and protocol; and node's tests."""
 
 from __future__ import annotations
 

@@ -1,0 +1,37 @@
+"""The same extension in Firefox: every kind of input once, in one browser."""
+
+from __future__ import annotations
+
+import browser as browsers
+import pytest
+from stage import EXTENSION, mark
+from test_inputs import ROUTES, post
+
+pytestmark = pytest.mark.skipif(
+    browsers.find_browser("firefox") is None, reason="no Firefox on this machine (apt-get install firefox-esr)"
+)
+
+
+async def test_only_the_protected_photo_arrives(daemon, demo, photos):
+    """Firefox walls the extension's files off from the page in its own way; what worked in Chromium need not here."""
+    async with await browsers.launch("firefox", extension=EXTENSION, public_ports=[demo.port]) as browser:
+        await daemon.pair(browser)
+        for count, (route, (path, target)) in enumerate(ROUTES.items(), 1):
+            page = await browser.open(demo.url(path))
+            await page.choose(target, [photos["eileen.jpg"]])
+            await post(page, route)
+            file = (await demo.wait_for(count))[-1]
+            assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file), route
+            assert (file.name, file.type) == ("eileen.jpg", "image/jpeg"), route
+            await page.close()
+
+
+async def test_the_original_stays_while_the_daemon_is_off(daemon, demo, photos):
+    """Fails closed, as in Chromium."""
+    async with await browsers.launch("firefox", extension=EXTENSION, public_ports=[demo.port]) as browser:
+        await daemon.pair(browser)
+        await daemon.stop()
+        page = await browser.open(demo.url("react"))
+        await page.choose("document.getElementById('photo')", [photos["eileen.jpg"]])
+        await demo.stays_empty(2)
+        assert await page.evaluate("document.getElementById('photo').files.length") == 0
