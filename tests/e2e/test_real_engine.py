@@ -61,6 +61,8 @@ async def test_the_whole_way(demo, tmp_path_factory):
         launched = browsers.launch("chromium", extension=EXTENSION, public_ports=[demo.port])
         async with await launched as browser:
             await daemon.pair(browser)
+            options = await browser.open(browser.extension_url("options/options.html"))
+            await options.evaluate("chrome.runtime.sendMessage({name: 'setDelta', delta: 0.2})")  # the fastest mask
             page = await browser.open(demo.url("react"))
             await page.choose("document.getElementById('photo')", [photo])
             [file] = await demo.wait_for(1, timeout=MASK_S)
