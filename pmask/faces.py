@@ -26,13 +26,16 @@ SAME_FACE_IOU = 0.4
 MIN_EYE_DISTANCE = 4.0
 """Pixels. A smaller face carries no signature that a recogniser reads, and no mask either."""
 
+Box = tuple[float, float, float, float]
+"""x, y of the top left corner, width, height, in pixels."""
+
 
 @dataclass(frozen=True)
 class Face:
-    """box: x, y, width, height. landmarks (5, 2): left eye, right eye, nose tip, left and right mouth corner as seen in
+    """landmarks (5, 2): left eye, right eye, nose tip, left and right mouth corner as seen in
     the photo, x before y, pixels. score: the detector's own confidence in [0, 1]."""
 
-    box: tuple[float, float, float, float]
+    box: Box
     landmarks: Floats
     score: float
 
@@ -112,7 +115,7 @@ def _distinct(faces: Iterable[Face]) -> list[Face]:
     return sorted(kept, key=lambda face: -face.box[2] * face.box[3])
 
 
-def iou(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
+def iou(a: Box, b: Box) -> float:
     """Intersection over union of two boxes (x, y, width, height), 0 to 1."""
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])

@@ -45,6 +45,19 @@ https://developers.google.com/speed/webp/docs/riff_container"""
 _DECODERS = tuple(kind for kind in _MEDIA_TYPES if kind != "MPO")
 """What Pillow is asked to try. MPO (several JPEGs in one file) is opened by its JPEG decoder."""
 _ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_INVERSE = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
+_METADATA = frozenset({"exif", "icc_profile", "dpi"})
+BLOCK = 16
+"""Pixels. JPEG with halved colour works on squares of this side, each on its own."""
 _GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I;16L"})
 _COLOUR_MODES = frozenset({"RGB", "RGBA", "RGBX", "P", "PA"})
 _LOSSY_QUALITY = 92
@@ -63,11 +76,12 @@ class ImageInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """A decoded photo. ``rgb`` is upright; ``grey`` says that it has no colour and must stay so."""
+    """A decoded photo. rgb is upright. grey: it has no colour and must stay so. lossy: its encoding changes pixels."""
 
     info: ImageInfo
     rgb: RGB
     grey: bool
+    lossy: bool
     warnings: tuple[str, ...]
     orientation: int = field(repr=False)
     alpha: npt.NDArray[np.uint8] | None = field(repr=False)
@@ -102,6 +116,7 @@ def decode(data: bytes) -> Photo:
         info=info,
         rgb=np.array(upright),
         grey=grey,
+        lossy=_is_lossy(save_options),
         warnings=tuple(notes),
         orientation=orientation,
         alpha=alpha,
@@ -116,7 +131,7 @@ def encode(photo: Photo, rgb: RGB) -> bytes:
     """
     if rgb.shape != photo.rgb.shape:
         raise ValueError(f"pixels of shape {rgb.shape} cannot stand for a photo of shape {photo.rgb.shape}")
-    image = _turned_back(Image.fromarray(rgb), photo.orientation)
+    image = _turned(Image.fromarray(rgb), _INVERSE[photo.orientation])
     if photo.grey:
         image = image.convert("L")
     if photo.alpha is not None:
@@ -124,6 +139,19 @@ def encode(photo: Photo, rgb: RGB) -> bytes:
     out = io.BytesIO()
     image.save(out, **photo.save_options)
     return out.getvalue()
+
+
+def reencoded(photo: Photo, piece: RGB) -> RGB:
+    """What the photo's own encoding makes of a piece of it.
+
+    Blocks fall as in the whole photo when the piece starts a multiple of BLOCK pixels from the file's top left edges.
+    """
+    options = {key: value for key, value in photo.save_options.items() if key not in _METADATA}
+    image = _turned(Image.fromarray(piece), _INVERSE[photo.orientation])
+    out = io.BytesIO()
+    (image.convert("L") if photo.grey else image).save(out, **options)
+    with Image.open(out) as again:
+        return np.array(_turned(again.convert("RGB"), photo.orientation))
 
 
 @contextmanager
@@ -210,15 +238,12 @@ def _save_options(image: Image.Image, data: bytes) -> dict[str, Any]:
     return options
 
 
-def _turned_back(image: Image.Image, orientation: int) -> Image.Image:
-    """The inverse of ImageOps.exif_transpose: upright pixels to the order in which they were stored."""
-    inverse = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }.get(orientation)
-    return image if inverse is None else image.transpose(inverse)
+def _is_lossy(save_options: dict[str, Any]) -> bool:
+    lossless = save_options["format"] in {"PNG", "BMP"} or save_options.get("lossless", False)
+    return not lossless and not (save_options["format"] == "TIFF" and save_options["compression"] != "jpeg")
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """Stored pixels of that EXIF orientation to upright ones: what ImageOps.exif_transpose does."""
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)

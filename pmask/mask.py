@@ -22,10 +22,10 @@ Embed = Callable[[Tensor], Tensor]
 """Face frames (B, 3, FRAME_SIZE, FRAME_SIZE) in [0, 1] to unit embeddings (B, dim); a Recogniser is one."""
 
 MASK_SIZES = (FRAME_SIZE // 2, FRAME_SIZE // 4)
-"""A mask is the sum of two layers, with one cell to a template unit (what a 112-pixel recogniser sees; finer noise would
-not survive a resize) and one to two units. Together they took 43 iterations where the finer alone took 54."""
-RIM = 0.12
-"""Share of the face frame's half side over which a mask fades out, so that it ends without an edge."""
+"""A mask is the sum of two layers: one cell to a template unit (what a 112-pixel recogniser sees; finer noise would not
+survive a resize), and one to two units. Together they took 43 iterations where the finer alone took 54."""
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601's weights of red, green and blue, as JPEG uses them."""
 SSIM_WINDOW = 11
 
 
@@ -33,20 +33,25 @@ SSIM_WINDOW = 11
 class Search:
     """How a mask is searched for. The defaults were measured on pool members and photos that no test uses.
 
-    step: of Adam, in units of the photo's range [0, 1].
+    step, last_step: of Adam at the start and at the last iteration, in units of the photo's range [0, 1]. Falling steps
+        end close to the budget's edge (6 to 8 degrees more than steady ones).
     iterations: the most that are made.
     kappa: the weight of Eq. 8 at the start, doubled while the imperceptibility loss is above zero, else halved,
         within kappa_range. The two gradients are normalised first, so that kappa means the same for every face.
+    colour: the most that a mask may change a pixel's colour beside its brightness, in units of [0, 1]. Coloured eyes
+        and skin are what people notice first; without this limit the angles grow by 5 degrees, and eyes turn green.
     goal_margin: the search stops at this multiple of the goal, and ssim_margin of the SSIM budget is kept back, because
         rounding and encoding take a little of both.
     """
 
-    step: float = 2 / 255
+    step: float = 3 / 255
+    last_step: float = 0.2 / 255
     iterations: int = 100
     momentum: float = 0.9
     curvature: float = 0.99
     kappa: float = 1.0
-    kappa_range: tuple[float, float] = (1 / 64, 64.0)
+    kappa_range: tuple[float, float] = (1 / 64, 4.0)
+    colour: float = 5 / 255
     goal_margin: float = 1.02
     ssim_margin: float = 0.03
 
@@ -60,32 +65,42 @@ class Target:
 
     patch: (1, 3, h, w), the photo around the face, in [0, 1].
     to_frame: sampling grid that reads the face frame from the patch; to_patch: the patch from the face frame.
-    box: rows and columns of the patch in which SSIM is taken.
+    window: (1, 1, h, w), how much of a mask each pixel of the patch takes: 0 outside the box, 1 well inside.
+    boxes: rows and columns of the patch in which SSIM is taken; the lowest of them counts.
+    encoded: what the photo's own lossy encoding makes of a patch, or None where it is lossless.
+    budget: the most that (1 - SSIM) / 2 in the box may be, encoding included (omega of Eq. 7).
     references: for each recogniser, unit embeddings (n, dim) of the person: the face itself and, where known, the
         person's other photos (D_l in Eq. 4).
-    goals: for each recogniser, the angle in radians that the masked face must keep from all of them.
+    nearest: for each recogniser, the angle in radians from the face to the nearest other person, N(x) in Eq. 4.
+    goals: for each recogniser, the angle in radians that the masked face must keep from all references.
     grey: the photo has no colour, so the mask has none.
     """
 
     patch: Tensor
     to_frame: Tensor
     to_patch: Tensor
-    box: tuple[slice, slice]
+    window: Tensor
+    boxes: Sequence[tuple[slice, slice]]
     references: Mapping[str, Tensor]
+    nearest: Mapping[str, float]
     goals: Mapping[str, float]
+    budget: float
     grey: bool
+    encoded: Callable[[Tensor], Tensor] | None = None
 
-    def boxed(self, patch: Tensor) -> Tensor:
-        """What of a patch lies in the box."""
-        return patch[:, :, self.box[0], self.box[1]]
+    def ssim(self, masked: Tensor) -> Tensor:
+        """SSIM (1) of a masked patch, the lowest over the boxes."""
+        pieces = [(self.patch[:, :, rows, columns], masked[:, :, rows, columns]) for rows, columns in self.boxes]
+        return torch.cat([face_ssim(*piece) for piece in pieces]).amin(0, keepdim=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mask:
-    """values: (1, 3, FRAME_SIZE, FRAME_SIZE), to be added to the face frame's pixels. converged: the loss was zero."""
+    """values: (1, 3, FRAME_SIZE, FRAME_SIZE), to be added to the face frame's pixels. layers: what the search can go on
+    from."""
 
     values: Tensor
-    converged: bool
+    layers: tuple[Tensor, ...]
     iterations: int
     seconds: float
 
@@ -110,8 +125,8 @@ def reverse_triplet_loss(angles: Tensor, goals: Tensor) -> Tensor:
     return (F.relu(goals - angles) / goals).sum(0)
 
 
-def imperceptibility_loss(ssim: Tensor, omega: float) -> Tensor:
-    """Eq. 7 for each face; zero while (1 - SSIM) / 2 is within omega."""
+def imperceptibility_loss(ssim: Tensor, omega: Tensor) -> Tensor:
+    """Eq. 7 for each face; zero while (1 - SSIM) / 2 is within its omega."""
     return F.relu((1 - ssim) / 2 - omega)
 
 
@@ -128,36 +143,35 @@ def face_ssim(original: Tensor, masked: Tensor) -> Tensor:
     return result
 
 
-def window() -> Tensor:
-    """(1, 1, FRAME_SIZE, FRAME_SIZE): 1 inside the face frame, falling smoothly to 0 at its rim."""
-    distance = torch.linspace(-1, 1, FRAME_SIZE).abs()
-    edge = ((1 - distance) / RIM).clamp(0, 1)
-    edge = edge * edge * (3 - 2 * edge)
-    return (edge[:, None] * edge[None, :])[None, None]
-
-
 def masked_patch(target: Target, values: Tensor) -> Tensor:
-    """The target's patch with a mask's values (1, 3, FRAME_SIZE, FRAME_SIZE) added in the photo's own pixels."""
-    return (target.patch + sample(values, target.to_patch)).clamp(0, 1)
+    """The target's patch with a mask's values (1, 3, FRAME_SIZE, FRAME_SIZE) added in the photo's own pixels.
+
+    Where the photo's encoding is lossy the result has been through it; the gradient takes it for the identity (a
+    straight-through estimator, https://arxiv.org/abs/1308.3432), so masks learn to survive it.
+    """
+    masked = (target.patch + sample(values, target.to_patch) * target.window).clamp(0, 1)
+    if target.encoded is None:
+        return masked
+    return masked + (target.encoded(masked.detach()) - masked.detach())
 
 
 def search_masks(
     targets: Sequence[Target],
     team: Mapping[str, Embed],
-    omega: float,
     *,
     search: Search = DEFAULT_SEARCH,
     seed: int = 0,
-    on_iteration: Callable[[int, float], None] = lambda iteration, fraction: None,
+    start: Sequence[Mask] | None = None,
+    on_iteration: Callable[[float], None] = lambda fraction: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Mask]:
     """A mask for each target. All faces are one batch; one that has converged leaves it (Eq. 8's stop).
 
-    on_iteration hears the iteration and how far the search is, 0 to 1. Raises Cancelled. A face that does not converge
-    gets the mask within the budget that came closest.
+    start: masks to go on from. on_iteration hears how far the search is, 0 to 1. Raises Cancelled. A face that does not
+    converge gets the mask within the budget that came closest.
     """
-    start, budget = time.monotonic(), omega * (1 - search.ssim_margin)
-    state = _State(targets, search, seed)
+    began = time.monotonic()
+    state = _State(targets, search, seed, start)
     results: dict[int, Mask] = {}
     for iteration in range(1, search.iterations + 1):
         if cancelled():
@@ -165,23 +179,20 @@ def search_masks(
         faces = [targets[face] for face in state.faces]
         values = state.values()
         patches = [masked_patch(target, values[i : i + 1]) for i, target in enumerate(faces)]
+        ssim = torch.cat([t.ssim(p) for t, p in zip(faces, patches, strict=True)])
         frames = torch.cat([sample(patch, target.to_frame) for patch, target in zip(patches, faces, strict=True)])
-        ssim = torch.cat([face_ssim(t.boxed(t.patch), t.boxed(p)) for t, p in zip(faces, patches, strict=True)])
         triplet = reverse_triplet_loss(*_distances(frames, faces, team, search.goal_margin))
-        hidden = imperceptibility_loss(ssim, budget)
-        state.remember(values, triplet, hidden)
-        state.step(triplet, hidden, ssim, budget)
-        done = state.finish((triplet == 0) & (hidden == 0))
-        seconds = time.monotonic() - start
-        results |= {
-            face: Mask(values=best, converged=True, iterations=iteration, seconds=seconds) for face, best in done
-        }
-        on_iteration(iteration, max(iteration / search.iterations, len(results) / len(targets)))
+        budgets = torch.tensor([t.budget for t in faces], device=ssim.device) * (1 - search.ssim_margin)
+        hidden = imperceptibility_loss(ssim, budgets)
+        state.remember(triplet, hidden)
+        done = (triplet == 0) & (hidden == 0)
+        if iteration < search.iterations and not bool(done.all()):
+            state.step(triplet, hidden, ssim, budgets)
+        results |= state.finish(done, iteration, time.monotonic() - began)
+        on_iteration(max(iteration / search.iterations, len(results) / len(targets)))
         if not state.faces:
             break
-    seconds = time.monotonic() - start
-    for face, best in state.finish(torch.ones(len(state.faces), dtype=torch.bool)):
-        results[face] = Mask(values=best, converged=False, iterations=search.iterations, seconds=seconds)
+    results |= state.finish(torch.ones(len(state.faces), dtype=torch.bool), search.iterations, time.monotonic() - began)
     return [results[face] for face in range(len(targets))]
 
 
@@ -200,35 +211,37 @@ def _distances(
 class _State:
     """What the search knows of each face still in the batch: its mask, Adam's moments, kappa, the best so far."""
 
-    def __init__(self, targets: Sequence[Target], search: Search, seed: int) -> None:
-        device = targets[0].patch.device
-        channels = 1 if targets[0].grey else 3
-        chance = torch.Generator().manual_seed(seed)
-        noise = [torch.rand((len(targets), channels, size, size), generator=chance) - 0.5 for size in MASK_SIZES]
-        self.search, self.window, self.steps = search, window().to(device), 0
+    def __init__(self, targets: Sequence[Target], search: Search, seed: int, start: Sequence[Mask] | None) -> None:
+        self.search, self.steps = search, 0
         self.faces = list(range(len(targets)))
-        # at zero the angle has no direction to grow in, so a mask starts as noise of half a grey level
-        self.layers = [(layer / 255).to(device).requires_grad_() for layer in noise]
+        device, channels = targets[0].patch.device, 1 if targets[0].grey else 3
+        if start is None:
+            # at zero the angle has no direction to grow in, so a mask starts as noise of half a grey level
+            chance = torch.Generator().manual_seed(seed)
+            shapes = [(len(targets), channels, size, size) for size in MASK_SIZES]
+            layers = [(torch.rand(shape, generator=chance) - 0.5) / 255 for shape in shapes]
+        else:
+            layers = [torch.cat(parts) for parts in zip(*(mask.layers for mask in start), strict=True)]
+        self.layers = [layer.to(device).requires_grad_() for layer in layers]
         self.first = [torch.zeros_like(layer) for layer in self.layers]
         self.second = [torch.zeros_like(layer) for layer in self.layers]
         self.kappa = torch.full((len(targets),), search.kappa, device=device)
         self.best_loss = torch.full((len(targets),), torch.inf, device=device)
-        self.best = torch.zeros_like(self.values())
+        self.best = [torch.zeros_like(layer) for layer in self.layers]
 
     def values(self) -> Tensor:
         """The masks (faces, 3, FRAME_SIZE, FRAME_SIZE) in the face frame."""
-        size = (FRAME_SIZE, FRAME_SIZE)
-        layers = [F.interpolate(layer, size, mode="bilinear", align_corners=False) for layer in self.layers]
-        return (torch.stack(layers).sum(0) * self.window).expand(-1, 3, -1, -1)
+        return compose_layers(self.layers, self.search.colour)
 
-    def remember(self, values: Tensor, triplet: Tensor, hidden: Tensor) -> None:
+    def remember(self, triplet: Tensor, hidden: Tensor) -> None:
         """Keeps the masks that are within the budget and nearer to the goal than any before."""
         loss = triplet.detach()
-        better = (hidden == 0) & (loss < self.best_loss)
+        better = (hidden.detach() == 0) & (loss < self.best_loss)
         self.best_loss = torch.where(better, loss, self.best_loss)
-        self.best = torch.where(_wide(better), values.detach(), self.best)
+        kept = zip(self.layers, self.best, strict=True)
+        self.best = [torch.where(_wide(better), layer.detach(), best) for layer, best in kept]
 
-    def step(self, triplet: Tensor, hidden: Tensor, ssim: Tensor, budget: float) -> None:
+    def step(self, triplet: Tensor, hidden: Tensor, ssim: Tensor, budgets: Tensor) -> None:
         """One step of Adam down Eq. 8, kappa's schedule, and the masks over the budget shrunk back to it."""
         pull = _unit(torch.autograd.grad(triplet.sum(), self.layers, retain_graph=True))
         hide = _unit(torch.autograd.grad(hidden.sum(), self.layers))
@@ -236,7 +249,9 @@ class _State:
         gradients = [p + _wide(self.kappa) * h for p, h in zip(pull, hide, strict=True)]
         self.kappa = (self.kappa * torch.where(over, 2.0, 0.5)).clamp(*self.search.kappa_range)
         # 1 - SSIM grows with the square of the mask, so this factor brings it back to the budget
-        shrink = _wide(torch.where(over, torch.sqrt(2 * budget / (1 - ssim.detach())), 1.0))
+        shrink = _wide(torch.where(over, torch.sqrt(2 * budgets / (1 - ssim.detach())), 1.0))
+        done = self.steps / self.search.iterations
+        step = self.search.step + (self.search.last_step - self.search.step) * done
         self.steps += 1
         with torch.no_grad():
             for layer, gradient, first, second in zip(self.layers, gradients, self.first, self.second, strict=True):
@@ -244,18 +259,36 @@ class _State:
                 second.lerp_(gradient**2, 1 - self.search.curvature)
                 mean = first / (1 - self.search.momentum**self.steps)
                 spread = (second / (1 - self.search.curvature**self.steps)).sqrt()
-                layer.mul_(shrink).sub_(self.search.step * mean / (spread + 1e-8))
+                layer.mul_(shrink).sub_(step * mean / (spread + 1e-8))
 
-    def finish(self, done: Tensor) -> list[tuple[int, Tensor]]:
+    def finish(self, done: Tensor, iterations: int, seconds: float) -> dict[int, Mask]:
         """Takes the faces of ``done`` out of the batch; each with its best mask."""
-        finished = [(face, self.best[i : i + 1]) for i, face in enumerate(self.faces) if done[i]]
+        finished = {}
+        for i in (i for i in range(len(self.faces)) if done[i]):
+            # a mask that never came within the budget is on its way there: better than none
+            found = bool(self.best_loss[i] < torch.inf)
+            layers = tuple(layer.detach()[i : i + 1] for layer in (self.best if found else self.layers))
+            finished[self.faces[i]] = Mask(
+                values=compose_layers(layers, self.search.colour), layers=layers, iterations=iterations, seconds=seconds
+            )
         if finished:
             keep = ~done.to(self.kappa.device)
-            self.faces = [face for i, face in enumerate(self.faces) if not done[i]]
+            self.faces = [face for face in self.faces if face not in finished]
             self.layers = [layer.detach()[keep].requires_grad_() for layer in self.layers]
             self.first, self.second = [part[keep] for part in self.first], [part[keep] for part in self.second]
-            self.kappa, self.best, self.best_loss = self.kappa[keep], self.best[keep], self.best_loss[keep]
+            self.best, self.best_loss = [best[keep] for best in self.best], self.best_loss[keep]
+            self.kappa = self.kappa[keep]
         return finished
+
+
+def compose_layers(layers: Sequence[Tensor], colour: float) -> Tensor:
+    """The mask (faces, 3, FRAME_SIZE, FRAME_SIZE) that layers of one or three channels make."""
+    size = (FRAME_SIZE, FRAME_SIZE)
+    mask = torch.stack([F.interpolate(layer, size, mode="bilinear", align_corners=False) for layer in layers]).sum(0)
+    if mask.shape[1] == 1:
+        return mask.expand(-1, 3, -1, -1)
+    brightness = (mask * torch.tensor(LUMA, device=mask.device).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
+    return brightness + colour * torch.tanh((mask - brightness) / colour)
 
 
 def _wide(per_face: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+Stage = Literal["loading", "decoding", "detecting", "masking", "encoding", "checking"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Distance:
@@ -12,11 +14,13 @@ class Distance:
 
     before: original face against the photo re-encoded without a mask: what encoding alone does.
     after: original face against the protected photo as it is delivered, decoded again.
-    goal: what ``after`` had to reach, (1 + delta) times the angle to the nearest other person (Eq. 4, 5).
+    other: original face against the nearest other person; beyond it the protected face looks like somebody else.
+    goal: what ``after`` had to reach, (1 + delta) times ``other`` and at most 180 (Eq. 4, 5).
     """
 
     before: float
     after: float
+    other: float
     goal: float
 
 
@@ -57,6 +61,6 @@ class Report:
 class Progress:
     """How far a photo has come: a stage of its way, the fraction done in [0, 1], the faces found (or None)."""
 
-    stage: Literal["loading", "decoding", "detecting", "masking", "encoding", "checking"]
+    stage: Stage
     fraction: float
     faces: int | None = None
