@@ -19,6 +19,9 @@ async function prepare() {
 
 api.runtime.onInstalled.addListener(async ({ reason }) => {
   await prepare();
-  if (reason === "install" && !(await store.read()).daemon) await api.runtime.openOptionsPage();
+  // A tab of its own: openOptionsPage() would take over one in which a program has just begun to pair.
+  if (reason === "install" && !(await store.read()).daemon) {
+    await api.tabs.create({ url: api.runtime.getURL("options/options.html") });
+  }
 });
 api.runtime.onStartup.addListener(prepare);
