@@ -1,0 +1,166 @@
+"""Makes the repository's own Python environment, `.venv`, or finds it made. Only the standard library.
+
+``python3 scripts/setup_environment.py [EXTRA...]`` makes it and nothing else; `run.py`, `test.py` and `check.py` call
+it by themselves. The versions are those of constraints.txt. Once made, it is used as it is until pyproject.toml or
+constraints.txt change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from steps import Failed, Step, run, step
+
+ROOT = Path(__file__).resolve().parent.parent
+OLDEST_PYTHON = (3, 10)
+STAMP = "pmask-environment.json"
+"""In the environment's folder: what was installed into it. Written last, so that a cut installation is done again."""
+
+
+def python_of(venv: Path) -> Path:
+    """The environment's Python."""
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def wanted(root: Path) -> str:
+    """A hash of all that decides what is installed, but for the extras."""
+    parts = [str(root).encode(), (root / "pyproject.toml").read_bytes(), (root / "constraints.txt").read_bytes()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def stamped(venv: Path) -> tuple[str, set[str]]:
+    """The hash and the extras with which the environment was made; ("", nothing) if it never was to the end."""
+    try:
+        stamp = json.loads((venv / STAMP).read_text(encoding="utf-8"))
+        return str(stamp["wanted"]), {str(extra) for extra in stamp["extras"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return "", set()
+
+
+def is_ready(root: Path, extras: Collection[str]) -> bool:
+    """Whether `.venv` holds what is wanted now, with these extras."""
+    venv = root / ".venv"
+    made, have = stamped(venv)
+    return python_of(venv).exists() and made == wanted(root) and set(extras) <= have
+
+
+def ensure(extras: Collection[str] = (), root: Path = ROOT) -> Path:
+    """The Python of `.venv`, after making or renewing the environment where it is needed. Raises Failed."""
+    check_python(sys.version_info[:2])
+    venv = root / ".venv"
+    if is_ready(root, extras):
+        print(f"- Python environment: {venv} is up to date")
+        return python_of(venv)
+    uv = shutil.which("uv")
+    if not _works(venv):
+        with step(f"Making a Python environment in {venv}") as one:
+            _make(venv, uv, one)
+    # What it already has stays: run.py must not leave test.py's tools behind at old versions.
+    extras = sorted({*extras, *stamped(venv)[1]})
+    (venv / STAMP).unlink(missing_ok=True)
+    with step("Installing PMask and what it needs (PyTorch is large: minutes, the first time)") as one:
+        _install(root, extras, uv, one)
+    stamp = {"wanted": wanted(root), "extras": extras}
+    (venv / STAMP).write_text(json.dumps(stamp), encoding="utf-8")
+    return python_of(venv)
+
+
+def check_python(version: tuple[int, ...]) -> None:
+    """Raises Failed for a Python that is too old."""
+    if version < OLDEST_PYTHON:
+        found, oldest = (".".join(map(str, numbers)) for numbers in (version, OLDEST_PYTHON))
+        raise Failed(f"PMask needs Python {oldest} or newer, and this is Python {found} ({sys.executable}).")
+
+
+def _works(venv: Path) -> bool:
+    """Is there an environment whose Python starts and is new enough?"""
+    question = f"import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"
+    try:
+        return subprocess.run([str(python_of(venv)), "-c", question], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def _make(venv: Path, uv: str | None, one: Step) -> None:
+    if venv.exists() and not (venv / "pyvenv.cfg").exists() and any(venv.iterdir()):
+        raise Failed(f"{venv} is there and is no Python environment. Move it away, then run this again.")
+    if uv:
+        run([uv, "venv", "--clear", "--python", sys.executable, venv], one, cwd=venv.parent)
+        return
+    for module in ("venv", "ensurepip"):
+        if importlib.util.find_spec(module) is None:
+            raise Failed(missing_venv(module))
+    run([sys.executable, "-m", "venv", "--clear", venv], one, cwd=venv.parent)
+
+
+def missing_venv(module: str) -> str:
+    """What to do where Python came without the means to make an environment, as Debian ships it."""
+    major, minor = sys.version_info[:2]
+    return (
+        f"{sys.executable} has no `{module}` module, without which no Python environment can be made.\n"
+        f"Debian, Ubuntu:  sudo apt install python{major}.{minor}-venv\n"
+        "Elsewhere:       install uv (https://docs.astral.sh/uv/), which needs no such module.\n"
+        "Then run this again."
+    )
+
+
+def _install(root: Path, extras: Sequence[str], uv: str | None, one: Step) -> None:
+    """With uv, which is much faster; with plain pip where uv is not to be had or fails."""
+    venv = root / ".venv"
+    python = python_of(venv)
+    project = f".[{','.join(extras)}]" if extras else "."
+    what = ["-c", "constraints.txt", "-e", project]
+    try:
+        if uv is None:
+            run([python, "-m", "pip", "install", "--quiet", "uv"], one, cwd=root)
+            uv = str(python.with_name("uv.exe" if os.name == "nt" else "uv"))
+        run([uv, "pip", "install", "--python", python, *what], one, cwd=root)
+    except (Failed, OSError) as error:
+        one.say("uv failed; trying pip")
+        try:
+            run([python, "-m", "pip", "--version"], one, cwd=root)
+        except Failed:
+            raise Failed(f"{error}\nAnd there is no pip in {venv} to try instead.") from None
+        try:
+            run([python, "-m", "pip", "install", *what], one, cwd=root)
+        except Failed as second:
+            raise Failed(
+                f"{second}\nPMask's packages could not be installed into {venv}. Check the network and the free disk "
+                "space (PyTorch needs several GB on Linux), then run this again."
+            ) from None
+
+
+def hand_over(python: Path, arguments: Sequence[str]) -> NoReturn:
+    """Goes on as another Python program; returns its exit code to the shell."""
+    sys.stdout.flush()
+    if os.name == "posix":
+        os.execv(str(python), [str(python), *arguments])
+    try:
+        sys.exit(subprocess.call([str(python), *arguments]))
+    except KeyboardInterrupt:  # the child had it too, and cleaned up
+        sys.exit(130)
+
+
+def main(extras: Sequence[str]) -> int:
+    """Makes the environment with these extras of pyproject.toml; returns the exit code."""
+    try:
+        ensure(extras)
+    except Failed as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
