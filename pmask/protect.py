@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from pmask.mask import DEFAULT_SEARCH, Mask, Search, Target, angle, goal, search
 from pmask.options import MaskOptions
 from pmask.population import Embeddings
 from pmask.recognisers.pool import Recogniser, load
+from pmask.recognisers.specs import SPECS
 from pmask.report import Distance, FaceReport, Progress, Report, Stage
 from pmask.views import View, paste, quality
 
@@ -80,6 +81,14 @@ class Protector:
         if name not in self._recognisers:
             self._recognisers[name] = load(name, self._device, self._say)
         return self._recognisers[name]
+
+    def embeddings(self, rgb: RGB, names: Sequence[str]) -> dict[str, Tensor]:
+        """For each named recogniser, unit embeddings (faces, dim) of the faces of a photo, largest first."""
+        views = [View(rgb, face, self._device) for face in self.detect(rgb)]
+        return {
+            name: self._embed(views, self.recogniser(name), rgb) if views else torch.empty(0, SPECS[name].dim)
+            for name in names
+        }
 
     def protect(
         self,

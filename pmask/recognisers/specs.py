@@ -23,11 +23,18 @@ class WeightFile:
 
 @dataclass(frozen=True, kw_only=True)
 class RecogniserSpec:
-    """What a recogniser is, where its weights are and how wide its embedding is."""
+    """What a recogniser is, where its weights are and how wide its embedding is.
+
+    match_angle: degrees under which two embeddings are said to be one person at one false match in a thousand.
+    rank_one: percent of 1,365 photos of 108 people whose nearest other photo, among them and 400 strangers, is of the
+    same person. Both were measured on LFW, aligned by YuNet.
+    """
 
     name: str
     files: tuple[WeightFile, ...]
     dim: int
+    match_angle: float
+    rank_one: float
     network: str
     training: str
     licence: str
@@ -49,6 +56,8 @@ SPECS: dict[str, RecogniserSpec] = {
                 ),
             ),
             dim=128,
+            match_angle=68.8,
+            rank_one=99.9,
             network="MobileNetV1-like, 9.7 M parameters",
             training="SFace loss (OpenCV Zoo)",
             licence="Apache-2.0",
@@ -66,6 +75,8 @@ SPECS: dict[str, RecogniserSpec] = {
                 ),
             ),
             dim=512,
+            match_angle=69.5,
+            rank_one=99.6,
             network="MobileFaceNet, 1.2 M parameters",
             training="not stated",
             licence="MIT",
@@ -91,6 +102,8 @@ SPECS: dict[str, RecogniserSpec] = {
                 ),
             ),
             dim=1024,
+            match_angle=51.7,
+            rank_one=99.8,
             network="MobileNetV1 x1.0 (HSE_FaceRec_tf)",
             training="VGGFace2 identities",
             licence="MIT",
@@ -116,6 +129,8 @@ SPECS: dict[str, RecogniserSpec] = {
                 ),
             ),
             dim=128,
+            match_angle=22.0,
+            rank_one=99.1,
             network="ResNet, 29 convolutions",
             training="about 3 million web faces, metric loss",
             licence="CC0 weights",

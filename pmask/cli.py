@@ -1,0 +1,306 @@
+"""The command line ``pmask``: protect photos, check them, look after the weights and galleries."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pmask import __version__, store
+from pmask.errors import BadOption, PMaskError
+from pmask.options import MaskOptions
+from pmask.recognisers.specs import DEFAULT_TEAM, SPECS, YUNET, WeightFile, require_known
+from pmask.uploads import UPLOADS
+
+if TYPE_CHECKING:  # torch takes seconds to import, so the commands that need it import these when they run
+    from pmask.population import Embeddings
+    from pmask.protect import Protection, Protector
+
+OK, FAILED, USAGE = 0, 1, 2
+STAGE_WORDS = {
+    "loading": "loading the recognisers",
+    "decoding": "reading",
+    "detecting": "finding faces",
+    "masking": "making the mask",
+    "encoding": "writing",
+    "checking": "checking",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns 0 when all went well, 1 when something failed, 2 for wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except PMaskError as error:
+        print(f"pmask: {error}", file=sys.stderr)
+        return USAGE if error.status == 400 else FAILED
+    except KeyboardInterrupt:
+        print("pmask: stopped", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pmask", description="Hides the signature of every face in a photo.")
+    parser.add_argument("--version", action="version", version=f"pmask {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _protect_arguments(commands.add_parser("protect", help="write protected copies of photos"))
+    _check_arguments(commands.add_parser("check", help="does each recogniser still match a photo to others?"))
+    models = commands.add_parser("models", help="list, fetch or verify recognisers").add_subparsers(required=True)
+    for name, run, words in (
+        ("list", _models_list, "the pool, and what of it is here"),
+        ("fetch", _models_fetch, "fetch the weights of the named recognisers, or of all"),
+        ("verify", _models_verify, "compare stored weights with their checksums"),
+    ):
+        command = models.add_parser(name, help=words)
+        command.add_argument("names", nargs="*", metavar="NAME")
+        command.add_argument("--json", action="store_true")
+        command.set_defaults(run=run)
+    gallery = commands.add_parser("gallery", help="a folder of other people").add_subparsers(required=True)
+    build = gallery.add_parser("build", help="embed every face of a folder, for protect --gallery")
+    build.add_argument("folder", type=Path)
+    _engine_arguments(build)
+    build.set_defaults(run=_gallery_build)
+    return parser
+
+
+def _engine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--team", default=",".join(DEFAULT_TEAM), metavar="A,B", help="recognisers (%(default)s)")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    parser.add_argument("--detector", default="yunet", choices=["yunet", "mtcnn"])
+
+
+def _protect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--out", type=Path, metavar="DIR", help="write into this folder instead of beside the photo")
+    target.add_argument("-o", dest="file", type=Path, metavar="FILE", help="write the one photo to this file")
+    parser.add_argument("--delta", type=float, default=MaskOptions.delta, help="strength (%(default)s)")
+    parser.add_argument("--omega", type=float, default=MaskOptions.omega, help="budget, (1 - SSIM) / 2 (%(default)s)")
+    parser.add_argument("--gallery", type=Path, metavar="DIR", help="photos of other people, instead of the decoys")
+    parser.add_argument("--seed", type=int, default=MaskOptions.seed)
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each photo")
+    _engine_arguments(parser)
+    parser.set_defaults(run=_protect)
+
+
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photo", type=Path, metavar="PHOTO")
+    parser.add_argument("--against", nargs="+", type=Path, required=True, metavar="REFERENCE")
+    parser.add_argument("--models", default="all", metavar="A,B", help="recognisers that judge (%(default)s)")
+    parser.add_argument("--as", dest="upload", choices=sorted(UPLOADS), help="after an upload to this site")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=_check)
+
+
+def _protect(options: argparse.Namespace) -> int:
+    mask = MaskOptions(delta=options.delta, omega=options.omega, team=tuple(options.team.split(",")), seed=options.seed)
+    targets = [_target(photo, options) for photo in options.photos]
+    protector = _protector(options)
+    others = _others(options, protector, mask.team)
+    worst = OK
+    for photo, target in zip(options.photos, targets, strict=True):
+        result: dict[str, Any] = {"input": str(photo), "output": None, "status": "failed", "code": None, "faces": []}
+        try:
+            protection = _with_progress(protector, photo, mask, others)
+            _write(target, protection.data)
+            result |= {"output": str(target), **protection.report.to_json()}
+        except (PMaskError, OSError) as error:
+            worst = FAILED
+            result |= {"code": getattr(error, "code", "file_error"), "message": _words(error)}
+        print(json.dumps(result) if options.json else _protect_words(result), flush=True)
+    return worst
+
+
+def _target(photo: Path, options: argparse.Namespace) -> Path:
+    """Where the protected copy goes. Raises BadOption rather than overwrite a photo."""
+    if options.file is not None and len(options.photos) > 1:
+        raise BadOption(f"-o names one file, but there are {len(options.photos)} photos; use --out DIR")
+    target: Path = options.file or (options.out or photo.parent) / f"{photo.stem}.protected{photo.suffix}"
+    if target.resolve() in {other.resolve() for other in options.photos}:
+        raise BadOption(f"{target} is one of the photos; originals are never overwritten")
+    return target
+
+
+def _protector(options: argparse.Namespace) -> Protector:
+    from pmask.protect import Protector
+
+    return Protector(device=options.device, detector=getattr(options, "detector", "yunet"), say=_say)
+
+
+def _others(options: argparse.Namespace, protector: Protector, team: Sequence[str]) -> dict[str, Embeddings] | None:
+    from pmask import gallery
+
+    if options.gallery is None:
+        return None
+    if not options.gallery.is_dir():
+        raise BadOption(f"--gallery {options.gallery} is no folder")
+    return gallery.build(options.gallery, protector, team)
+
+
+def _with_progress(
+    protector: Protector, photo: Path, mask: MaskOptions, others: dict[str, Embeddings] | None
+) -> Protection:
+    """Protects one photo; on a terminal, under a progress bar on standard error."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[stage]}"), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(photo.name, total=1.0, stage="")
+        return protector.protect(
+            photo.read_bytes(),
+            mask,
+            lambda step: bar.update(task, completed=step.fraction, stage=STAGE_WORDS[step.stage]),
+            others=others,
+        )
+
+
+def _write(target: Path, data: bytes) -> None:
+    """Puts ``data`` at ``target`` whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as part:
+        try:
+            part.write(data)
+            part.flush()
+            os.fsync(part.fileno())
+        except BaseException:
+            os.unlink(part.name)
+            raise
+    os.chmod(part.name, 0o666 & ~_umask())
+    os.replace(part.name, target)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _protect_words(result: dict[str, Any]) -> str:
+    """What happened to one photo, for people."""
+    if result["status"] == "failed":
+        return f"{result['input']}: failed ({result['code']}): {result['message']}"
+    if result["status"] == "no_face":
+        return f"{result['input']}: no face found; {result['output']} is an unchanged copy"
+    lines = [f"{result['input']} -> {result['output']}  ({result['seconds']:.1f} s)"]
+    for number, face in enumerate(result["faces"], 1):
+        goal = "goal reached" if face["converged"] else "goal not quite reached"
+        look = f"SSIM {face['ssim']:.4f}, PSNR {face['psnr']:.1f} dB"
+        lines.append(f"  face {number}: {goal} after {face['iterations']} iterations; {look}")
+        for model, distance in face["distances"].items():
+            hidden = distance["after"] > distance["other"]
+            verdict = "looks like somebody else" if hidden else "still looks like this person"
+            lines.append(
+                f"    {model}: {distance['before']:.0f} -> {distance['after']:.0f} degrees"
+                f" (goal {distance['goal']:.0f}, nearest stranger {distance['other']:.0f}): {verdict}"
+            )
+    return "\n".join([*lines, *(f"  note: {warning}" for warning in result["warnings"])])
+
+
+def _check(options: argparse.Namespace) -> int:
+    from pmask.check import check
+    from pmask.images import decode
+
+    models = tuple(SPECS) if options.models == "all" else tuple(options.models.split(","))
+    require_known(models)
+    try:
+        photo, *references = (decode(path.read_bytes()).rgb for path in (options.photo, *options.against))
+    except OSError as error:
+        print(f"pmask: {_words(error)}", file=sys.stderr)
+        return FAILED
+    upload = UPLOADS[options.upload] if options.upload else lambda rgb: rgb
+    faces = check(_protector(options), photo, references, models, upload)
+    if options.json:
+        print(json.dumps({"photo": str(options.photo), "faces": [[v.to_json() for v in face] for face in faces]}))
+    else:
+        for number, face in enumerate(faces, 1):
+            print(f"face {number}:")
+            for v in face:
+                print(f"  {v.sentence()} ({v.nearest_reference:.0f} degrees; a match is under {v.threshold:.0f})")
+    return FAILED if any(verdict.matches for face in faces for verdict in face) else OK
+
+
+def _gallery_build(options: argparse.Namespace) -> int:
+    from pmask import gallery
+
+    team = tuple(options.team.split(","))
+    require_known(team)
+    if not options.folder.is_dir():
+        raise BadOption(f"{options.folder} is no folder")
+    embeddings = gallery.build(options.folder, _protector(options), team)
+    print(f"{len(embeddings[team[0]])} faces of other people, kept in {gallery.gallery_path(options.folder, team)}")
+    return OK
+
+
+def _models_list(options: argparse.Namespace) -> int:
+    rows: list[dict[str, Any]] = []
+    for spec in (SPECS[name] for name in _named(options)):
+        here = all(store.is_present(file) for file in spec.files)
+        size = sum(file.size for file in spec.files)
+        rows.append(
+            {
+                "name": spec.name,
+                "present": here,
+                "bytes": size,
+                "rank_one": spec.rank_one,
+                "network": spec.network,
+                "training": spec.training,
+                "licence": spec.licence,
+            }
+        )
+    if options.json:
+        print(json.dumps(rows))
+        return OK
+    for row in rows:
+        state = "here" if row["present"] else "not fetched"
+        print(f"{row['name']:14} {state:12} {row['bytes'] / 1e6:5.1f} MB  rank-1 {row['rank_one']} %  {row['licence']}")
+        print(f"{'':14} {row['network']}; {row['training']}")
+    return OK
+
+
+def _models_fetch(options: argparse.Namespace) -> int:
+    store.fetch(_files(options), _say)
+    print("all weights are here")
+    return OK
+
+
+def _models_verify(options: argparse.Namespace) -> int:
+    wrong = [file.member for file in _files(options) if store.is_present(file) and not store.verify(file)]
+    absent = [file.member for file in _files(options) if not store.is_present(file)]
+    for member in wrong:
+        print(f"{member}: checksum differs; delete {store.cache_dir()} and fetch again")
+    for member in absent:
+        print(f"{member}: not fetched")
+    if not wrong:
+        print("every stored file is as published")
+    return FAILED if wrong else OK
+
+
+def _named(options: argparse.Namespace) -> list[str]:
+    require_known(options.names)
+    return options.names or list(SPECS)
+
+
+def _files(options: argparse.Namespace) -> list[WeightFile]:
+    return [YUNET, *(file for name in _named(options) for file in SPECS[name].files)]
+
+
+def _words(error: Exception) -> str:
+    """An error in words, with the file's name where the system names one."""
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
