@@ -59,6 +59,7 @@ def load_detector(name: str = "yunet", say: store.Say = lambda line: None) -> De
 
 def _yunet(say: store.Say) -> Detector:
     (path,) = store.fetch([YUNET], say)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns of a setting that nobody made
     network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), YUNET_SCORE, SAME_FACE_IOU, 5000)
 
     def look(rgb: RGB, side: int) -> list[Face]:

@@ -6,7 +6,6 @@ clips, and looks at the result through each recogniser's alignment, so that what
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pmask.errors import Cancelled
-from pmask.geometry import FRAME_SCALE, FRAME_SIZE, sample
+from pmask.geometry import FRAME_SIZE, sample
+from pmask.sights import Sights
 
 Embed = Callable[[Tensor], Tensor]
 """Face frames (B, 3, FRAME_SIZE, FRAME_SIZE) in [0, 1] to unit embeddings (B, dim); a Recogniser is one."""
@@ -28,20 +28,6 @@ survive a resize), and one to two units. Together they took 43 iterations where 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601's weights of red, green and blue, as JPEG uses them."""
 SSIM_WINDOW = 11
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sights:
-    """How unlike two detectors align one face, and what sites do to its pixels.
-
-    turn: standard deviation in radians; scale: of the ratio's logarithm; shift: in template units. Measured between
-    MTCNN and YuNet on 300 photos. blur: widest box filter, in pixels of the face frame.
-    """
-
-    turn: float = 0.05
-    scale: float = 0.05
-    shift: float = 2.2
-    blur: int = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,8 +185,7 @@ def search_masks(
         values = state.values()
         patches = [masked_patch(target, values[i : i + 1]) for i, target in enumerate(faces)]
         ssim = torch.cat([t.ssim(p) for t, p in zip(faces, patches, strict=True)])
-        frames = torch.cat([sample(p, state.sight(t.to_frame)) for p, t in zip(patches, faces, strict=True)])
-        frames = state.blurred(frames)
+        frames = state.seen(patches, faces)
         triplet = reverse_triplet_loss(*_distances(frames, faces, team, search.goal_margin))
         budgets = torch.tensor([t.budget for t in faces], device=ssim.device) * (1 - search.ssim_margin)
         hidden = imperceptibility_loss(ssim, budgets)
@@ -254,28 +239,13 @@ class _State:
         """The masks (faces, 3, FRAME_SIZE, FRAME_SIZE) in the face frame."""
         return compose_layers(self.layers, self.search.colour)
 
-    def sight(self, to_frame: Tensor) -> Tensor:
-        """The grid of a face frame as another detector might have laid it."""
-        sights = self.search.sights
-        if sights is None:
-            return to_frame
-        turn, scale, right, down = (
-            torch.randn(4, generator=self.chance)
-            * torch.tensor([sights.turn, sights.scale, sights.shift * FRAME_SCALE, sights.shift * FRAME_SCALE])
-        ).tolist()
-        cosine, sine = math.exp(scale) * math.cos(turn), math.exp(scale) * math.sin(turn)
-        along, across = to_frame[0, 0, 1] - to_frame[0, 0, 0], to_frame[0, 1, 0] - to_frame[0, 0, 0]
-        place = torch.arange(FRAME_SIZE, device=to_frame.device) - (FRAME_SIZE - 1) / 2
-        x, y = place[None, :, None], place[:, None, None]
-        middle = to_frame[0, 0, 0] + (along + across) * (FRAME_SIZE - 1) / 2
-        return (middle + (cosine * x - sine * y + right) * along + (sine * x + cosine * y + down) * across)[None]
-
-    def blurred(self, frames: Tensor) -> Tensor:
-        """Face frames as a shrunk, filtered or compressed copy of the photo would give them."""
-        if self.search.sights is None:
-            return frames
-        width = 2 * int(torch.randint(self.search.sights.blur // 2 + 1, (), generator=self.chance)) + 1
-        return F.avg_pool2d(frames, width, 1, width // 2, count_include_pad=False)
+    def seen(self, patches: Sequence[Tensor], faces: Sequence[Target]) -> Tensor:
+        """The face frames of masked patches, each as one of the sights would show it."""
+        sights, grids = self.search.sights, [target.to_frame for target in faces]
+        if sights is not None:
+            grids = [sights.aligned(grid, self.chance) for grid in grids]
+        frames = torch.cat([sample(patch, grid) for patch, grid in zip(patches, grids, strict=True)])
+        return frames if sights is None else sights.blurred(frames, self.chance)
 
     def steady(self, triplet: Tensor, hidden: Tensor) -> Tensor:
         """Which faces have met both losses for enough sights in a row."""

@@ -1,0 +1,46 @@
+"""How others will see a masked face: aligned by another detector, shrunk, filtered, compressed. A mask that is searched
+for under one exact view works under that view only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pmask.geometry import FRAME_SCALE, FRAME_SIZE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sights:
+    """The spread of views that the search draws from.
+
+    turn: standard deviation in radians; scale: of the ratio's logarithm; shift: in template units. They are what lies
+    between MTCNN's and YuNet's alignment of 300 photos. blur: widest box filter, in pixels of the face frame.
+    """
+
+    turn: float = 0.05
+    scale: float = 0.05
+    shift: float = 2.2
+    blur: int = 5
+
+    def aligned(self, to_frame: Tensor, chance: torch.Generator) -> Tensor:
+        """The sampling grid (1, FRAME_SIZE, FRAME_SIZE, 2) of a face frame as another detector might have laid it."""
+        spread = torch.tensor([self.turn, self.scale, self.shift * FRAME_SCALE, self.shift * FRAME_SCALE])
+        turn, scale, right, down = (torch.randn(4, generator=chance) * spread).tolist()
+        cosine, sine = math.exp(scale) * math.cos(turn), math.exp(scale) * math.sin(turn)
+        # the grid is affine, so its corner and two steps say all of it
+        corner = to_frame[0, 0, 0]
+        along, across = to_frame[0, 0, 1] - corner, to_frame[0, 1, 0] - corner
+        place = torch.arange(FRAME_SIZE, device=to_frame.device) - (FRAME_SIZE - 1) / 2
+        x, y = place[None, :, None], place[:, None, None]
+        middle = corner + (along + across) * (FRAME_SIZE - 1) / 2
+        turned = middle + (cosine * x - sine * y + right) * along + (sine * x + cosine * y + down) * across
+        return torch.as_tensor(turned)[None]
+
+    def blurred(self, frames: Tensor, chance: torch.Generator) -> Tensor:
+        """Face frames (B, 3, FRAME_SIZE, FRAME_SIZE) as from a shrunk or filtered copy of the photo."""
+        width = 2 * int(torch.randint(self.blur // 2 + 1, (), generator=chance)) + 1
+        return F.avg_pool2d(frames, width, 1, width // 2, count_include_pad=False)

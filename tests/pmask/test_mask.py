@@ -1,0 +1,229 @@
+"""The search for masks, on recognisers small enough to work by hand or in seconds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from pmask.errors import Cancelled
+from pmask.geometry import FRAME_SIZE, invert, sampling_grid
+from pmask.mask import (
+    LUMA,
+    Search,
+    Target,
+    angle,
+    compose_layers,
+    face_ssim,
+    goal,
+    imperceptibility_loss,
+    masked_patch,
+    reverse_triplet_loss,
+    search_masks,
+)
+from pmask.sights import Sights
+
+CPU = torch.device("cpu")
+QUICK = Search(iterations=60, sights=None)
+
+
+class Tiny(nn.Module):
+    """A random recogniser: two convolutions over a shrunk face frame."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 5, 4), nn.Tanh(), nn.Conv2d(8, 8, 5, 4), nn.Flatten(), nn.LazyLinear(16)
+        )
+        self(torch.rand(1, 3, FRAME_SIZE, FRAME_SIZE))
+        self.requires_grad_(False)
+
+    def forward(self, frames):
+        return F.normalize(self.layers(F.avg_pool2d(frames, 4) - 0.5), dim=1)
+
+
+TEAM = {"one": Tiny(1), "two": Tiny(2)}
+
+
+def target(seed: int = 0, budget: float = 0.017, reach: float = 0.5, grey: bool = False, **changes) -> Target:
+    """A face of noise in a patch of 150 pixels that the frame covers whole."""
+    torch.manual_seed(seed)
+    matrix = torch.tensor([[150 / FRAME_SIZE, 0, -0.25], [0, 150 / FRAME_SIZE, -0.25]], dtype=torch.float64).numpy()
+    coarse = torch.rand(1, 1 if grey else 3, 12, 12)
+    patch = F.interpolate(coarse, (150, 150), mode="bicubic").clamp(0.1, 0.9).expand(-1, 3, -1, -1)
+    plain = Target(
+        patch=patch,
+        to_frame=sampling_grid(matrix, (FRAME_SIZE, FRAME_SIZE), (150, 150), CPU),
+        to_patch=sampling_grid(invert(matrix), (150, 150), (FRAME_SIZE, FRAME_SIZE), CPU),
+        window=torch.ones(1, 1, 150, 150),
+        boxes=[(slice(0, 150), slice(0, 150))],
+        references={},
+        nearest={name: reach / 2 for name in TEAM},
+        goals={name: reach for name in TEAM},
+        budget=budget,
+        grey=grey,
+    )
+    frame = F.grid_sample(plain.patch, plain.to_frame, align_corners=False)
+    return replace(plain, references={name: net(frame) for name, net in TEAM.items()}, **changes)
+
+
+def outcome(face: Target, values: torch.Tensor) -> tuple[dict[str, float], float]:
+    """The angles that a mask reaches, and (1 - SSIM) / 2."""
+    patch = masked_patch(face, values)
+    frame = F.grid_sample(patch, face.to_frame, align_corners=False)
+    angles = {name: float(angle(net(frame), face.references[name]).min()) for name, net in TEAM.items()}
+    return angles, (1 - float(face.ssim(patch))) / 2
+
+
+def test_angle_is_the_arc_between_unit_vectors():
+    """delta keeps its meaning only on the arc: chords end at 2."""
+    a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    assert math.isclose(math.pi / 2, float(angle(a, b)), abs_tol=1e-3)
+    assert math.isclose(math.pi, float(angle(a, -a)), abs_tol=2e-3)
+    a.requires_grad_()
+    angle(a, a.detach()).sum().backward()
+    assert torch.isfinite(a.grad).all()
+
+
+def test_the_goal_is_delta_beyond_the_nearest_other_and_at_most_pi():
+    """Equation 5."""
+    assert pytest.approx(1.5) == goal(1.0, 0.5)
+    assert math.pi == goal(2.0, 1.0)
+
+
+def test_reverse_triplet_loss_by_hand():
+    """Equation 4: a hinge for each recogniser, each weighed by its own goal."""
+    angles, goals = torch.tensor([[0.5, 2.0], [1.0, 3.0]]), torch.tensor([[1.0, 1.0], [2.0, 2.0]])
+    assert [1.0, 0.0] == reverse_triplet_loss(angles, goals).tolist()
+
+
+def test_imperceptibility_loss_by_hand():
+    """Equation 7: nothing within the budget."""
+    loss = imperceptibility_loss(torch.tensor([0.966, 0.9]), torch.tensor([0.017, 0.017]))
+    assert torch.allclose(torch.tensor([0.0, 0.033]), loss, atol=1e-6)
+
+
+def test_ssim_of_small_pictures_too():
+    """A face of 8 pixels must not end the photo."""
+    image = torch.rand(2, 3, 8, 20)
+    assert torch.allclose(torch.ones(2), face_ssim(image, image))
+    assert float(face_ssim(image, torch.rand(2, 3, 8, 20)).max()) < 0.5
+
+
+def test_a_search_reaches_every_goal_within_the_budget():
+    """What "converged" means: both losses zero, on the mask that is handed out."""
+    face = target()
+    (mask,) = search_masks([face], TEAM, search=QUICK)
+    angles, loss = outcome(face, mask.values)
+    assert all(reached >= 0.5 for reached in angles.values())
+    assert loss <= 0.017
+    assert mask.iterations < QUICK.iterations
+
+
+def test_the_budget_holds_when_the_goal_is_out_of_reach():
+    """A face must not be scarred for a goal that cannot be met."""
+    face = target(reach=math.pi, budget=0.004)
+    (mask,) = search_masks([face], TEAM, search=QUICK)
+    angles, loss = outcome(face, mask.values)
+    assert loss <= 0.004
+    assert mask.iterations == QUICK.iterations
+    assert max(angles.values()) > 0.05
+
+
+def test_more_delta_means_more_angle():
+    """The slider of the options page does something."""
+    reached = [
+        min(outcome(face, search_masks([face], TEAM, search=QUICK)[0].values)[0].values())
+        for face in (target(reach=0.2), target(reach=0.8))
+    ]
+    assert reached[1] > reached[0] + 0.2
+
+
+def test_a_converged_face_leaves_the_batch_and_does_not_change_the_others():
+    """Faces of one photo share a batch; each gets what it would have got alone, and an easy one stops early."""
+    easy, hard = target(seed=1, reach=0.1), target(seed=2, reach=math.pi)
+    both = search_masks([easy, hard], TEAM, search=QUICK)
+    assert both[0].iterations < both[1].iterations == QUICK.iterations
+    (alone,) = search_masks([easy], TEAM, search=QUICK)
+    assert both[0].iterations == alone.iterations
+
+
+def test_a_grey_photo_gets_a_grey_mask():
+    """Coloured fringes on a grey photo give the mask away."""
+    (mask,) = search_masks([target(grey=True)], TEAM, search=QUICK)
+    assert torch.equal(mask.values[:, 0], mask.values[:, 1])
+    assert torch.equal(mask.values[:, 0], mask.values[:, 2])
+    assert float(mask.values.abs().max()) > 0.01
+
+
+def test_colour_is_held_back():
+    """However far a mask is driven, a pixel's colour moves no further than the limit."""
+    mask = compose_layers([torch.randn(1, 3, 8, 8)], colour=5 / 255)
+    brightness = (mask * torch.tensor(LUMA).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
+    assert float(brightness.abs().max()) > 0.5
+    assert float((mask - brightness).abs().max()) <= 2 * 5 / 255 + 1e-6
+
+
+def test_the_same_seed_gives_the_same_mask():
+    """A person who runs it again gets the same photo."""
+    masks = [search_masks([target()], TEAM, search=QUICK, seed=seed)[0].values for seed in (3, 3, 4)]
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+
+
+def test_a_mask_survives_the_encoding_that_it_was_searched_through():
+    """Rounding to 32 levels stands for a codec: searched without it, the mask falls short of the goal; with it, not."""
+
+    def coarse(patch):
+        return torch.round(patch * 31) / 31
+
+    blind, seeing = target(reach=1.0), target(reach=1.0, budget=0.04, encoded=coarse)
+    (without,), (through,) = (search_masks([face], TEAM, search=QUICK) for face in (blind, seeing))
+    assert min(outcome(seeing, through.values)[0].values()) >= 1.0
+    assert min(outcome(seeing, through.values)[0].values()) > min(outcome(seeing, without.values)[0].values())
+
+
+def test_sights_make_masks_that_hold_under_another_alignment():
+    """Intruders align with their own detector: a mask for one exact view fails under the next."""
+    face = target(reach=2.0)
+    chance = torch.Generator().manual_seed(9)
+    grids = [Sights().aligned(face.to_frame, chance) for _ in range(8)]
+
+    def worst(search: Search) -> float:
+        (mask,) = search_masks([face], TEAM, search=search)
+        seen = [F.grid_sample(masked_patch(face, mask.values), grid, align_corners=False) for grid in grids]
+        plain = [F.grid_sample(face.patch, grid, align_corners=False) for grid in grids]
+        return sum(float(angle(net(a), net(b))) for a, b in zip(seen, plain, strict=True) for net in TEAM.values())
+
+    assert worst(replace(QUICK, sights=Sights())) > worst(QUICK)
+
+
+def test_sights_without_spread_change_nothing():
+    """The middle of the spread is the detector's own alignment."""
+    face = target()
+    still = Sights(turn=0, scale=0, shift=0, blur=1)
+    chance = torch.Generator().manual_seed(0)
+    assert torch.allclose(face.to_frame, still.aligned(face.to_frame, chance), atol=1e-5)
+    frames = torch.rand(1, 3, FRAME_SIZE, FRAME_SIZE)
+    assert torch.allclose(frames, still.blurred(frames, chance))
+
+
+def test_a_search_goes_on_from_given_masks():
+    """Mending must not start from nothing."""
+    face = target(reach=1.0)
+    (first,) = search_masks([face], TEAM, search=QUICK)
+    (second,) = search_masks([face], TEAM, search=QUICK, start=[first])
+    assert second.iterations <= 2 < first.iterations
+
+
+def test_cancelling_stops_at_once():
+    """A person who cancels must not wait for the mask."""
+    heard: list[float] = []
+    with pytest.raises(Cancelled):
+        search_masks([target()], TEAM, search=QUICK, on_iteration=heard.append, cancelled=lambda: len(heard) >= 2)
+    assert 2 == len(heard)

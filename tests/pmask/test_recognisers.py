@@ -1,0 +1,108 @@
+"""One contract over every recogniser of the pool, and that each still recognises."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from pmask import store
+from pmask.geometry import FRAME_SIZE
+from pmask.recognisers import onnx_graphs
+from pmask.recognisers.pool import load
+from pmask.recognisers.specs import SPECS
+from pmask.recognisers.tfjs import read_weights
+from pmask.views import View
+
+PEOPLE, PHOTOS = 12, 4
+"""Of the test photos: few enough for seconds, enough that a wrong crop or colour order shows."""
+
+
+@pytest.fixture(scope="module", params=sorted(SPECS))
+def recogniser(request):
+    return load(request.param)
+
+
+def test_the_contract(recogniser):
+    """Face frames in [0, 1] in, unit embeddings out, each face on its own, with gradients to the pixels."""
+    torch.manual_seed(0)
+    frames = torch.rand(3, 3, FRAME_SIZE, FRAME_SIZE, requires_grad=True)
+    embeddings = recogniser(frames)
+    assert (3, recogniser.spec.dim) == tuple(embeddings.shape)
+    assert torch.allclose(torch.ones(3), embeddings.norm(dim=1), atol=1e-5)
+    assert torch.allclose(embeddings[1], recogniser(frames[1:2])[0], atol=1e-4)
+    embeddings[0].square().mul(torch.arange(recogniser.spec.dim)).sum().backward()
+    assert float(frames.grad[0].abs().sum()) > 0
+    assert 0.0 == float(frames.grad[1:].abs().sum())
+    assert not any(parameter.requires_grad for parameter in recogniser.parameters())
+
+
+def test_it_recognises(recogniser, protector, shared):
+    """A wrong colour order, crop or scale still gives embeddings, but not the right neighbours."""
+    names, frames = [], []
+    folders = sorted((shared / "faces/people").iterdir())[:PEOPLE]
+    for path in (path for folder in folders for path in sorted(folder.iterdir())[:PHOTOS]):
+        with Image.open(path) as image:
+            rgb = np.array(image.convert("RGB"))
+        middle = np.array(rgb.shape[1::-1]) / 2
+        face = min(protector.detect(rgb), key=lambda face: float(np.abs(face.landmarks[2] - middle).sum()))
+        frames.append(View(rgb, face, torch.device("cpu")).frame(rgb))
+        names.append(path.parent.name)
+    with torch.no_grad():
+        embeddings = torch.cat([recogniser(torch.cat(frames[i : i + 16])) for i in range(0, len(frames), 16)])
+    similarity = embeddings @ embeddings.T
+    similarity.fill_diagonal_(-1)
+    nearest = similarity.argmax(1)
+    right = sum(names[i] == names[int(other)] for i, other in enumerate(nearest))
+    assert right >= len(names) - 1, f"rank-1 {right} of {len(names)}"
+
+
+def test_mobilefacenet_computes_what_onnxruntime_does():
+    """The conversion to torch must not change the network."""
+    (path,) = store.fetch(SPECS["mobilefacenet"].files)
+    crops = np.random.default_rng(0).standard_normal((1, 3, 112, 112)).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, {session.get_inputs()[0].name: crops})
+    with torch.no_grad():
+        found = onnx_graphs.load_onnx(path)(torch.from_numpy(crops)).numpy()
+    assert np.allclose(expected, found, atol=1e-4 * np.abs(expected).max())
+
+
+def test_sface_computes_what_onnxruntime_does_once_it_is_repaired(tmp_path):
+    """As published the file does not load there: with its constants folded it does, and must agree."""
+    (path,) = store.fetch(SPECS["sface"].files)
+    model = onnx.load(path)
+    onnx_graphs._fold_constants(model.graph)
+    onnx.save(model, tmp_path / "repaired.onnx")
+    crops = np.random.default_rng(0).uniform(0, 255, (1, 3, 112, 112)).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(tmp_path / "repaired.onnx"), providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, {session.get_inputs()[0].name: crops})
+    with torch.no_grad():
+        found = onnx_graphs.load_onnx(path)(torch.from_numpy(crops)).numpy()
+    assert np.allclose(expected, found, atol=1e-4 * np.abs(expected).max())
+
+
+def test_tfjs_weights_are_dequantised():
+    """Three ways of writing a number, worked by hand."""
+    groups = [
+        {
+            "weights": [
+                {"name": "plain", "shape": [2], "dtype": "float32"},
+                {"name": "half", "shape": [1], "dtype": "float32", "quantization": {"dtype": "float16"}},
+                {
+                    "name": "byte",
+                    "shape": [2, 1],
+                    "dtype": "float32",
+                    "quantization": {"dtype": "uint8", "scale": 0.5, "min": -1.0},
+                },
+            ]
+        }
+    ]
+    binary = np.array([1, 2], "<f4").tobytes() + np.array([0.25], "<f2").tobytes() + bytes([0, 4])
+    weights = read_weights(groups, binary)
+    assert {"plain": [1.0, 2.0], "half": [0.25], "byte": [[-1.0], [1.0]]} == {k: v.tolist() for k, v in weights.items()}
+    with pytest.raises(ValueError, match="12 bytes"):
+        read_weights(groups, binary + b"more")
