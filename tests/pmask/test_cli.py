@@ -164,7 +164,8 @@ def test_models_are_listed_and_verified(capsys, protector):
 
 def test_help_needs_no_torch():
     """A command that answers after five seconds looks broken."""
-    code = "import sys; from pmask import cli\ntry: cli.main(['protect', '-h'])\nfinally: assert 'torch' not in sys.modules"
+    command = "try: cli.main(['protect', '-h'])\nfinally: assert 'torch' not in sys.modules"
+    code = f"import sys; from pmask import cli\n{command}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert 0 == result.returncode, result.stderr
     assert "--delta" in result.stdout
