@@ -172,6 +172,7 @@ def _summary(protection: Protection) -> str:
     summary = {
         "status": report["status"],
         "faces": len(faces),
+        "hidden": sum(face["hidden"] for face in faces),
         "converged": sum(face["converged"] for face in faces),
         "seconds": report["seconds"],
         "ssim": min((face["ssim"] for face in faces if face["ssim"] is not None), default=None),

@@ -192,9 +192,10 @@ def _protect_words(result: dict[str, Any]) -> str:
         return f"{result['input']}: no face found; {result['output']} is an unchanged copy"
     lines = [f"{result['input']} -> {result['output']}  ({result['seconds']:.1f} s)"]
     for number, face in enumerate(result["faces"], 1):
-        goal = "goal reached" if face["converged"] else "goal not quite reached"
+        state = "protected" if face["hidden"] else "only partly hidden"
+        goal = "" if face["converged"] else ", short of the full goal"
         look = f"SSIM {face['ssim']:.4f}, PSNR {face['psnr']:.1f} dB"
-        lines.append(f"  face {number}: {goal} after {face['iterations']} iterations; {look}")
+        lines.append(f"  face {number}: {state}{goal} after {face['iterations']} iterations; {look}")
         for model, distance in face["distances"].items():
             hidden = distance["after"] > distance["other"]
             verdict = "looks like somebody else" if hidden else "still looks like this person"

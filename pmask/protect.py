@@ -251,6 +251,7 @@ class Protector:
                 FaceReport(
                     box=view.face.box,
                     landmarks=tuple((float(x), float(y)) for x, y in view.face.landmarks),
+                    hidden=all(distance.after > distance.other for distance in distances.values()),
                     converged=reached and (1 - ssim) / 2 <= target.budget,
                     iterations=mask.iterations,
                     seconds=mask.seconds,

@@ -27,10 +27,13 @@ class Distance:
 @dataclass(frozen=True, kw_only=True)
 class FaceReport:
     """One face. box is (x, y, width, height), landmarks five (x, y): eyes, nose tip, mouth corners (left first, as
-    seen in the upright photo), all in pixels. ssim and psnr (dB) are over the box, on the delivered bytes."""
+    seen in the upright photo), all in pixels. ssim and psnr (dB) are over the box, on the delivered bytes.
+    hidden: to every recogniser of the team somebody else looks more like the original than the protected face does.
+    converged: every full goal was reached, within the budget."""
 
     box: tuple[float, float, float, float]
     landmarks: tuple[tuple[float, float], ...]
+    hidden: bool
     converged: bool
     iterations: int
     seconds: float

@@ -152,8 +152,8 @@
   /** What became of a photo: its words, and good, warn or plain. */
   function resultOf({ state, summary }) {
     if (state !== "protected") return { text: words(`result_${state}`), tone: state === "original" ? "warn" : "plain" };
-    const { faces, converged } = summary;
-    if (converged < faces) return { text: words("result_partly", faces - converged, faces), tone: "warn" };
+    const { faces, hidden } = summary;
+    if (hidden < faces) return { text: words("result_partly", faces - hidden, faces), tone: "warn" };
     return { text: faces === 1 ? words("result_protected_one") : words("result_protected", faces), tone: "good" };
   }
 
@@ -351,7 +351,7 @@
     }
 
     #allWell() {
-      return this.#photos().every(({ state, summary }) => state !== "protected" || summary.converged === summary.faces);
+      return this.#photos().every(({ state, summary }) => state !== "protected" || summary.hidden === summary.faces);
     }
 
     #headline() {

@@ -41,7 +41,7 @@
       this.faces = null;
       this.job = null;
       this.blob = null;
-      this.summary = null; // of X-PMask-Report: {status, faces, converged, seconds, ssim}
+      this.summary = null; // of X-PMask-Report: {status, faces, hidden, converged, seconds, ssim}
       this.error = null;
       this.attempt = 0; // answers to an earlier attempt, or to a photo that is final, are dropped
     }

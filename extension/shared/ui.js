@@ -44,10 +44,10 @@ export async function showStatus(element, { quiet = false } = {}) {
   }
 }
 
-/** The last photo's result in words. @param {{status: string, faces: number, converged: number} | null} last */
+/** The last photo's result in words. @param {{status: string, faces: number, hidden: number} | null} last */
 export function lastWords(last) {
   if (!last) return words("popup_none");
   if (last.status === "no_face") return words("result_no_face");
-  if (last.converged < last.faces) return words("result_partly", last.faces - last.converged, last.faces);
+  if (last.hidden < last.faces) return words("result_partly", last.faces - last.hidden, last.faces);
   return last.faces === 1 ? words("result_protected_one") : words("result_protected", last.faces);
 }

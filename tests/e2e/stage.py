@@ -42,7 +42,7 @@ class FakeEngine:
     """Marks photos at once, or after ``seconds``; or fails with ``error``; or finds no face."""
 
     faces: int = 2
-    converged: int = 2
+    hidden: int = 2
     seconds: float = 0.0
     error: PMaskError | None = None
     options: list[MaskOptions] = field(default_factory=list)
@@ -66,7 +66,7 @@ class FakeEngine:
             raise Cancelled("cancelled")
         if self.error:
             raise self.error
-        faces = [{"converged": i < self.converged, "ssim": 0.97} for i in range(self.faces)]
+        faces = [{"hidden": i < self.hidden, "converged": False, "ssim": 0.97} for i in range(self.faces)]
         status = "protected" if faces else "no_face"
         return Protection(data=mark(data) if faces else b"", report={"status": status, "faces": faces, "seconds": 0.1})
 

@@ -120,7 +120,7 @@ async def test_cancelling_stops_the_work(page, daemon, demo, photos):
 
 async def test_the_result_says_when_the_goal_was_not_reached(page, daemon, demo, photos):
     """The person must know that a face is only partly hidden."""
-    daemon.engine.converged = 1
+    daemon.engine.hidden = 1
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await demo.wait_for(1)
     await Card(page).wait_for("1 of 2 faces only partly hidden")

@@ -15,12 +15,13 @@ class _Result:
         face = FaceReport(
             box=(1.0, 2.0, 30.0, 20.0),
             landmarks=((5.0, 5.0),) * 5,
+            hidden=True,
             converged=True,
             iterations=7,
             seconds=0.1,
             ssim=0.97,
             psnr=float("inf"),
-            distances={"sface": Distance(before=1.0, after=80.0, goal=75.0)},
+            distances={"sface": Distance(before=1.0, after=80.0, other=40.0, goal=75.0)},
         )
         faces = (face,) if status == "protected" else ()
         self.data = data

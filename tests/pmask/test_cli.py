@@ -46,7 +46,7 @@ def test_protect_writes_beside_the_photo_and_prints_the_contract(photos, capsys)
     assert str(photos / "face.protected.png") == result["output"]
     assert ("protected", None) == (result["status"], result["code"])
     (face,) = result["faces"]
-    expected = {"box", "landmarks", "converged", "iterations", "seconds", "ssim", "psnr", "distances"}
+    expected = {"box", "landmarks", "hidden", "converged", "iterations", "seconds", "ssim", "psnr", "distances"}
     assert expected == set(face)
     assert {"sface", "mobilefacenet"} == set(face["distances"])
     assert original == (photos / "face.png").read_bytes()

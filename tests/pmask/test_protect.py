@@ -63,6 +63,7 @@ def test_the_report_is_true_of_the_delivered_bytes(protection, astronaut, protec
         again = np.degrees(np.arccos(float((original[name][0] * masked[name][0]).sum())))
         assert abs(again - distance.after) < 15, "a fresh detection moves the angle a little"
     assert reached == face.converged
+    assert face.hidden
 
 
 def test_recognisers_no_longer_match_it_not_even_those_outside_the_team(protection, astronaut, protector):
