@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -38,7 +39,7 @@ from pmask.recognisers.specs import DEFAULT_TEAM, SPECS, YUNET
 
 EXTENSION = ROOT / "extension"
 OUT = ROOT / "out"
-DAEMON_LOG = OUT / "daemon.log"
+"""Everything that is written lies here; git ignores it."""
 DEMO_PORT = 8737
 DAEMON_START_S = 60.0
 JOB_START_S = 60.0
@@ -72,10 +73,16 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code."""
     args = parser().parse_args(argv)
     OUT.mkdir(exist_ok=True)
+    (OUT / "daemon.log").unlink(missing_ok=True)  # of the last time
     try:
+        if args.photo:
+            images.inspect_image(args.photo.read_bytes())  # rather now than after a browser was started
         fetch_weights()
         asyncio.run(_until_terminated(demonstrate(args)))
-    except (Failed, BrowserError, PMaskError) as error:
+    except PMaskError as error:
+        print(f"\n{args.photo or 'PMask'}: {error}", file=sys.stderr)
+        return 1
+    except (Failed, BrowserError, OSError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -154,7 +161,7 @@ async def running_daemon(port: int, device: str) -> AsyncIterator[None]:
         yield
         return
     with step(f"Starting the daemon on http://127.0.0.1:{port}"):
-        with DAEMON_LOG.open("wb") as log:
+        with (OUT / "daemon.log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "localserver", "run", "--port", str(port), "--device", device],
                 cwd=ROOT,
@@ -189,9 +196,12 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def daemon_says() -> str:
-    """The end of the daemon's log."""
-    lines = DAEMON_LOG.read_text(encoding="utf-8", errors="replace").splitlines() if DAEMON_LOG.exists() else []
-    return "\n".join(f"  {line}" for line in lines[-15:]) or "  nothing"
+    """The end of the daemon's log, where the daemon is our own."""
+    log = OUT / "daemon.log"
+    if not log.exists():
+        return "  (it was not started here; see its own log)"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(f"  {line}" for line in lines[-15:])
 
 
 async def health(port: int) -> str | None:
@@ -419,7 +429,7 @@ def sample_photo() -> Path:
 
     path = OUT / "astronaut.jpg"
     if not path.exists():
-        Image.fromarray(data.astronaut()).save(path, quality=95)  # type: ignore[no-untyped-call]
+        Image.fromarray(data.astronaut()).save(path, quality=95)
     return path
 
 
@@ -440,28 +450,29 @@ def figures(outcome: Outcome) -> list[str]:
     lines = [f"{what}; the mask {report['seconds']:.1f} s on {report['device']}; {took}"]
     if not faces:
         return [*lines, "No face was found, so the photo was passed on as it was, byte for byte."]
-    lines.append(
-        "Angles between the face as it was and as a recogniser sees it now; at the goal it is surely someone else."
-    )
+    lines += [
+        "What each recogniser sees, in degrees from the face as it was: the photo before the mask, and after it; the",
+        "goal; and the nearest other person. Beyond that one, it takes the face for someone else's.",
+    ]
     for number, face in enumerate(faces, 1):
         x, y, width, height = (round(value) for value in face["box"])
-        verdict = "protected" if face["converged"] else "only partly protected"
+        verdict = "hidden" if face["hidden"] else "only partly hidden"
         lines += [
             "",
             f"Face {number} at ({x}, {y}), {width} x {height} pixels: {verdict}. SSIM {face['ssim']:.3f}, "
-            f"PSNR {face['psnr']:.1f} dB, {face['iterations']} iterations, {face['seconds']:.1f} s",
-            f"  {'recogniser':<16}{'before':>9}{'after':>9}{'goal':>9}{'other':>9}",
+            f"PSNR {face['psnr'] or math.inf:.1f} dB, {face['iterations']} iterations, {face['seconds']:.1f} s",
+            f"  {'recogniser':<16}{'before':>9}{'after':>9}{'goal':>9}{'nearest other':>15}",
         ]
         for name, angles in face["distances"].items():
-            shown = "".join(f"{angles[key]:>8.1f}°" for key in ("before", "after", "goal", "other"))
-            lines.append(f"  {name:<16}{shown}  {_verdict(angles)}")
+            shown = "".join(f"{angles[key]:>8.1f}°" for key in ("before", "after", "goal"))
+            lines.append(f"  {name:<16}{shown}{angles['other']:>14.1f}°  {_verdict(angles)}")
     return [*lines, *(f"Note: {warning}" for warning in report["warnings"])]
 
 
 def _verdict(angles: dict[str, float]) -> str:
     if angles["after"] >= angles["goal"]:
         return "goal reached"
-    return "someone else, but short of the goal" if angles["after"] > angles["other"] else "still this person"
+    return "someone else, but short of the goal" if angles["after"] > angles["other"] else "still nearer than anyone else"
 
 
 def pictures(outcome: Outcome) -> list[str]:

@@ -94,8 +94,11 @@ def _make(venv: Path, uv: str | None, one: Step) -> None:
     if venv.exists() and not (venv / "pyvenv.cfg").exists() and any(venv.iterdir()):
         raise Failed(f"{venv} is there and is no Python environment. Move it away, then run this again.")
     if uv:
-        run([uv, "venv", "--clear", "--python", sys.executable, venv], one, cwd=venv.parent)
-        return
+        try:
+            run([uv, "venv", "--clear", "--python", sys.executable, venv], one, cwd=venv.parent)
+            return
+        except Failed:
+            one.say("uv failed; trying Python's own venv")
     for module in ("venv", "ensurepip"):
         if importlib.util.find_spec(module) is None:
             raise Failed(missing_venv(module))
@@ -124,18 +127,15 @@ def _install(root: Path, extras: Sequence[str], uv: str | None, one: Step) -> No
             run([python, "-m", "pip", "install", "--quiet", "uv"], one, cwd=root)
             uv = str(python.with_name("uv.exe" if os.name == "nt" else "uv"))
         run([uv, "pip", "install", "--python", python, *what], one, cwd=root)
-    except (Failed, OSError) as error:
+    except (Failed, OSError):
         one.say("uv failed; trying pip")
         try:
-            run([python, "-m", "pip", "--version"], one, cwd=root)
-        except Failed:
-            raise Failed(f"{error}\nAnd there is no pip in {venv} to try instead.") from None
-        try:
+            run([python, "-m", "ensurepip"], one, cwd=root)  # an environment that uv made has no pip
             run([python, "-m", "pip", "install", *what], one, cwd=root)
-        except Failed as second:
+        except Failed as error:
             raise Failed(
-                f"{second}\nPMask's packages could not be installed into {venv}. Check the network and the free disk "
-                "space (PyTorch needs several GB on Linux), then run this again."
+                f"{error}\nPMask's packages could not be installed into {venv}, neither by uv nor by pip. Check the "
+                "network and the free disk space (PyTorch needs several GB on Linux), then run this again."
             ) from None
 
 

@@ -105,16 +105,16 @@ def run(command: Sequence[str | Path], one: Step, *, cwd: Path, env: Mapping[str
         encoding="utf-8",
         errors="replace",
     )
-    try:
-        for line in process.stdout or ():
-            if line.strip():
-                kept.append(line.rstrip())
-                one.say(line)
-        code = process.wait()
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+    with process:
+        try:
+            for line in process.stdout or ():
+                if line.strip():
+                    kept.append(line.rstrip())
+                    one.say(line)
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
     if code != 0:
         raise Failed("\n".join([f"`{' '.join(words)}` ended with code {code}:", *(f"  {line}" for line in kept)]))
     one.detail = ""

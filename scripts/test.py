@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import setup_environment
 from check import EXTRAS, check
 from setup_environment import ROOT
-from steps import Failed
+from steps import Failed, run, step
 
 FAST = "--fast"
 
@@ -34,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
     shared = os.environ.get("PMASK_SHARED") or str(ROOT.parent / "shared")
     try:
         python = setup_environment.ensure(EXTRAS)
+        with step("Fetching the weights of every recogniser that is not here yet") as one:
+            run([python, "-m", "pmask", "models", "fetch"], one, cwd=ROOT)
         failed = check(python)
         print(f"- pytest, with PMASK_SHARED={shared} ...", flush=True)
         command = [str(python), "-m", "pytest", *pytest_arguments(argv)]
