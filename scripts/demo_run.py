@@ -472,7 +472,7 @@ def figures(outcome: Outcome) -> list[str]:
 def _verdict(angles: dict[str, float]) -> str:
     if angles["after"] >= angles["goal"]:
         return "goal reached"
-    return "someone else, but short of the goal" if angles["after"] > angles["other"] else "still nearer than anyone else"
+    return "someone else, short of the goal" if angles["after"] > angles["other"] else "still nearer than anyone else"
 
 
 def pictures(outcome: Outcome) -> list[str]:
