@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pmask  # isort: skip  # before torch: it says how OpenMP waits
 import skimage.data
 import torch
 from PIL import Image
@@ -80,7 +81,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     protector = Protector(device=options.device)
-    print(f"device {protector.device}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    threads = torch.get_num_threads()
+    print(f"PMask {pmask.__version__}, torch {torch.__version__}, {protector.device}, {threads} threads\n")
     print("| recogniser | s per iteration, 1 face | 4 faces |\n|---|---|---|")
     for name in SPECS:
         one, four = (seconds(iteration(protector, name, faces), 5 * options.rounds) for faces in (1, 4))
