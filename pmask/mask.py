@@ -28,6 +28,9 @@ survive a resize), and one to two units. Together they took 43 iterations where 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601's weights of red, green and blue, as JPEG uses them."""
 SSIM_WINDOW = 11
+LARGE_FACE = 160
+"""Pixels. SSIM's window sees 11 of them, so in a large picture of a face it misses broad shading, which people see: such
+a face is judged at half its size as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class Search:
     kappa: the weight of Eq. 8 at the start, doubled while the imperceptibility loss is above zero, else halved,
         within kappa_range. The two gradients are normalised first, so that kappa means the same for every face.
     colour: the most that a mask may change a pixel's colour beside its brightness, in units of [0, 1]. Coloured eyes
-        and skin are what people notice first; without this limit the angles grow by 5 degrees, and eyes turn green.
+        and skin are what people notice first; without this limit angles grow by 2 to 10 degrees, and eyes turn green.
     sights: how intruders may see the face; each iteration draws one for each face. None: the paper's plain search.
     steadiness: sights in a row for which both losses must be zero before a face has converged.
     goal_margin: the search stops at this multiple of the goal, and ssim_margin of the SSIM budget is kept back, because
@@ -54,7 +57,7 @@ class Search:
     curvature: float = 0.99
     kappa: float = 1.0
     kappa_range: tuple[float, float] = (1 / 64, 4.0)
-    colour: float = 5 / 255
+    colour: float = 3 / 255
     sights: Sights | None = field(default_factory=Sights)
     steadiness: int = 4
     goal_margin: float = 1.02
@@ -94,8 +97,9 @@ class Target:
     encoded: Callable[[Tensor], Tensor] | None = None
 
     def ssim(self, masked: Tensor) -> Tensor:
-        """SSIM (1) of a masked patch, the lowest over the boxes."""
+        """SSIM (1) of a masked patch, the lowest over the boxes, and over a large face's half-sized picture too."""
         pieces = [(self.patch[:, :, rows, columns], masked[:, :, rows, columns]) for rows, columns in self.boxes]
+        pieces += [(F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)) for a, b in pieces if min(a.shape[-2:]) >= LARGE_FACE]
         return torch.cat([face_ssim(*piece) for piece in pieces]).amin(0, keepdim=True)
 
 

@@ -215,7 +215,7 @@ def test_sights_without_spread_change_nothing():
 
 def test_a_search_goes_on_from_given_masks():
     """Mending must not start from nothing."""
-    face = target(reach=1.0)
+    face = target()
     (first,) = search_masks([face], TEAM, search=QUICK)
     (second,) = search_masks([face], TEAM, search=QUICK, start=[first])
     assert second.iterations <= 2 < first.iterations
