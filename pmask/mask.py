@@ -29,8 +29,8 @@ LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601's weights of red, green and blue, as JPEG uses them."""
 SSIM_WINDOW = 11
 LARGE_FACE = 160
-"""Pixels. SSIM's window sees 11 of them, so in a large picture of a face it misses broad shading, which people see: such
-a face is judged at half its size as well."""
+"""Pixels. SSIM's window sees 11 of them, so in a large picture of a face it misses broad shading, which people see:
+such a face is judged at half its size as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
