@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,10 @@ INSTALL_BROWSER = (
     "Debian: sudo apt install chromium (or firefox-esr); macOS and Windows: https://www.mozilla.org/firefox/ "
     "or Chromium. Google's own Chrome cannot be started with an extension from a folder."
 )
+
+
+Pick = Callable[[str, Sequence[Path]], Awaitable[None]]
+"""Puts files into the input that a JavaScript expression names."""
 
 
 @dataclass
@@ -130,8 +134,11 @@ async def demonstrate(args: argparse.Namespace) -> None:
         with step(f"Opening the demo page, {demo.url}"):
             page = await browser.open(demo.url)
         if args.photo or not watching:
-            show(await post_photo(settings, page, demo, args.photo or sample_photo()))
+            # Where a person watches, a dialog would stay open on the screen.
+            pick = page.set_files if watching else page.choose
+            show(await post_photo(settings, page, demo, args.photo or sample_photo(), pick))
         if watching:
+            await settings.close()
             print(f"\nPick a photo with a face in the browser, at {demo.url}")
             print("Ctrl-C here, or closing the browser, ends it.", flush=True)
             with contextlib.suppress(asyncio.CancelledError):  # it is how a person ends this
@@ -327,14 +334,14 @@ ASK_JOB = """(async () => {
 """The job's state as the daemon tells it to the extension: the report is in it once it is done."""
 
 
-async def post_photo(settings: Page, page: Page, demo: Demo, photo: Path) -> Outcome:
+async def post_photo(settings: Page, page: Page, demo: Demo, photo: Path, pick: Pick) -> Outcome:
     """Picks the photo in the demo page as a person does, posts it, and returns what arrived."""
     before = len(demo.app[RECEIVED])
     try:
         with step(f"Picking {photo.name} in the page; the extension has the daemon protect it") as one:
             await settings.evaluate(LISTEN)
             began = time.monotonic()
-            await page.choose("document.getElementById('photo')", [photo])
+            await pick("document.getElementById('photo')", [photo])
             await wait_until(lambda: settings.evaluate("globalThis.lastJob"), JOB_START_S, "the daemon got no photo")
             report = await follow(one, lambda: settings.evaluate(ASK_JOB))
             await page.wait_for("document.getElementById('photo').files.length === 1", UPLOAD_S)
