@@ -52,7 +52,7 @@ class Search:
 
     step: float = 3 / 255
     last_step: float = 0.2 / 255
-    iterations: int = 100
+    iterations: int = 90
     momentum: float = 0.9
     curvature: float = 0.99
     kappa: float = 1.0
