@@ -35,7 +35,7 @@ such a face is judged at half its size as well."""
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """How a mask is searched for. The defaults were measured on pool members and photos that no test uses.
+    """How a mask is searched for. The defaults were chosen on a handful of faces, judged by pool members alone.
 
     step, last_step: of Adam at the start and at the last iteration, in units of the photo's range [0, 1]. Falling steps
         end close to the budget's edge (6 to 8 degrees more than steady ones).
