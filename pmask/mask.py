@@ -177,7 +177,7 @@ def search_masks(
     """A mask for each target. All faces are one batch; one that has converged leaves it (Eq. 8's stop).
 
     start: masks to go on from. on_iteration hears how far the search is, 0 to 1. Raises Cancelled. A face that does not
-    converge gets the mask within the budget that came closest.
+    converge gets the last mask within the budget, or, without sights, the one that came closest.
     """
     began = time.monotonic()
     state = _State(targets, search, seed, start)
@@ -192,11 +192,11 @@ def search_masks(
         frames = state.seen(patches, faces)
         triplet = reverse_triplet_loss(*_distances(frames, faces, team, search.goal_margin))
         budgets = torch.tensor([t.budget for t in faces], device=ssim.device) * (1 - search.ssim_margin)
-        hidden = imperceptibility_loss(ssim, budgets)
-        state.remember(triplet, hidden)
-        done = state.steady(triplet, hidden)
+        visible = imperceptibility_loss(ssim, budgets)
+        state.remember(triplet, visible)
+        done = state.steady(triplet, visible)
         if iteration < search.iterations and not bool(done.all()):
-            state.step(triplet, hidden, ssim, budgets)
+            state.step(triplet, visible, ssim, budgets)
         results |= state.finish(done, iteration, time.monotonic() - began)
         on_iteration(max(iteration / search.iterations, len(results) / len(targets)))
         if not state.faces:
@@ -251,27 +251,27 @@ class _State:
         frames = torch.cat([sample(patch, grid) for patch, grid in zip(patches, grids, strict=True)])
         return frames if sights is None else sights.blurred(frames, self.chance)
 
-    def steady(self, triplet: Tensor, hidden: Tensor) -> Tensor:
+    def steady(self, triplet: Tensor, visible: Tensor) -> Tensor:
         """Which faces have met both losses for enough sights in a row."""
-        met = (triplet.detach() == 0) & (hidden.detach() == 0)
+        met = (triplet.detach() == 0) & (visible.detach() == 0)
         self.met = (self.met + 1) * met
         return self.met >= (1 if self.search.sights is None else self.search.steadiness)
 
-    def remember(self, triplet: Tensor, hidden: Tensor) -> None:
-        """Keeps the masks that are within the budget and nearer to the goal than any before."""
+    def remember(self, triplet: Tensor, visible: Tensor) -> None:
+        """Keeps the masks that are within the budget and the best so far."""
         loss = triplet.detach()
         # sights differ in difficulty, so the latest mask is judged the best one; without them the nearest is
         nearer = torch.ones_like(loss, dtype=torch.bool) if self.search.sights else loss < self.best_loss
-        better = (hidden.detach() == 0) & nearer
+        better = (visible.detach() == 0) & nearer
         self.best_loss = torch.where(better, loss, self.best_loss)
         kept = zip(self.layers, self.best, strict=True)
         self.best = [torch.where(_wide(better), layer.detach(), best) for layer, best in kept]
 
-    def step(self, triplet: Tensor, hidden: Tensor, ssim: Tensor, budgets: Tensor) -> None:
+    def step(self, triplet: Tensor, visible: Tensor, ssim: Tensor, budgets: Tensor) -> None:
         """One step of Adam down Eq. 8, kappa's schedule, and the masks over the budget shrunk back to it."""
         pull = _unit(torch.autograd.grad(triplet.sum(), self.layers, retain_graph=True))
-        hide = _unit(torch.autograd.grad(hidden.sum(), self.layers))
-        over = hidden.detach() > 0
+        hide = _unit(torch.autograd.grad(visible.sum(), self.layers))
+        over = visible.detach() > 0
         gradients = [p + _wide(self.kappa) * h for p, h in zip(pull, hide, strict=True)]
         self.kappa = (self.kappa * torch.where(over, 2.0, 0.5)).clamp(*self.search.kappa_range)
         # 1 - SSIM grows with the square of the mask, so this factor brings it back to the budget

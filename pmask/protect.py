@@ -130,6 +130,7 @@ class Protector:
         views = [View(photo.rgb, face, self._device) for face in faces]
         plain = decode(encode(photo, photo.rgb)).rgb if photo.lossy else photo.rgb
         references = {name: self._embed(views, recogniser, photo.rgb) for name, recogniser in team.items()}
+        before = {name: self._embed(views, recogniser, plain) for name, recogniser in team.items()}
         targets = self._targets(photo, plain, views, references, _nearest(references, others), options)
 
         def progress(stage: Stage, fraction: float) -> None:
@@ -140,7 +141,7 @@ class Protector:
             progress("encoding", 0.92)
             protected = encode(photo, paste(photo.rgb, views, masks))
             progress("checking", 0.96)
-            reports = self._check(photo, plain, decode(protected).rgb, views, masks, targets)
+            reports = self._check(photo, before, decode(protected).rgb, views, masks, targets)
             short = [i for i, face in enumerate(reports) if _worth_mending(face, targets[i])]
             if mend == MENDS or not short:
                 break
@@ -227,13 +228,16 @@ class Protector:
             )
 
     def _check(
-        self, photo: Photo, plain: RGB, delivered: RGB, views: list[View], masks: list[Mask], targets: list[Target]
+        self,
+        photo: Photo,
+        before: Mapping[str, Tensor],
+        delivered: RGB,
+        views: list[View],
+        masks: list[Mask],
+        targets: list[Target],
     ) -> tuple[FaceReport, ...]:
-        """What the delivered pixels really hold, face by face. plain: the photo encoded without a mask."""
-        before, after = (
-            {name: self._embed(views, self.recogniser(name), rgb) for name in targets[0].goals}
-            for rgb in (plain, delivered)
-        )
+        """What the delivered pixels really hold, face by face. before: embeddings without a mask, encoded."""
+        after = {name: self._embed(views, self.recogniser(name), delivered) for name in before}
         reports = []
         for i, (view, mask, target) in enumerate(zip(views, masks, targets, strict=True)):
             ssim, psnr = quality(view.boxed(photo.rgb), view.boxed(delivered))

@@ -44,10 +44,11 @@ class View:
 
     def __init__(self, rgb: RGB, face: Face, device: torch.device) -> None:
         self.face, self._device = face, device
-        self._frame_to_photo = frame_to(similarity(face.landmarks))
+        alignment = similarity(face.landmarks)
+        self._frame_to_photo = frame_to(alignment)
         self.rows, self.columns = self._region(rgb.shape)
         height, width = self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
-        shrink = min(1.0, FRAME_SCALE / scale_of(similarity(face.landmarks)))
+        shrink = min(1.0, FRAME_SCALE / scale_of(alignment))
         self.area = _grown(face.box)
         self.shrunk = shrink < 1
         self._size = max(1, round(height * shrink)), max(1, round(width * shrink))
