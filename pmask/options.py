@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pmask.errors import BadOption, UnknownOption
 from pmask.recognisers.specs import DEFAULT_TEAM, require_known
+from pmask.uploads import UPLOADS
 
 DELTA_RANGE = (0.0, 10.0)
 """delta's open-closed range; the paper's Figure 12 goes up to 10."""
@@ -24,12 +25,16 @@ class MaskOptions:
     omega: budget of the imperceptibility loss, (1 - SSIM) / 2 at most (Eq. 7); 0.017 is SSIM 0.966.
     team: names of the recognisers that the mask is optimised against.
     seed: of everything random in making the mask.
+    upload: name of the upload (pmask.uploads) after which the delivered photo is judged as well; no part of the search.
+    again: mask a photo anew although it is on record as PMask's own work.
     """
 
     delta: float = 1.0  # paper, section 6
     omega: float = 0.017  # paper, section 6
     team: tuple[str, ...] = DEFAULT_TEAM
     seed: int = 0
+    upload: str = "instagram"  # the strongest compression and shrinking of the known sites
+    again: bool = False
 
     def __post_init__(self) -> None:
         _check_range("delta", self.delta, DELTA_RANGE)
@@ -41,6 +46,10 @@ class MaskOptions:
         if len(set(self.team)) != len(self.team):
             raise BadOption(f"team names a recogniser twice: {', '.join(self.team)}")
         require_known(self.team)
+        if self.upload not in tuple(UPLOADS):  # a tuple, since what JSON brings may not be hashable
+            raise BadOption(f"unknown upload {self.upload!r}; known: {', '.join(UPLOADS)}")
+        if not isinstance(self.again, bool):
+            raise BadOption(f"again must be true or false, not {self.again!r}")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> MaskOptions:
@@ -59,7 +68,7 @@ class MaskOptions:
 
     def to_json(self) -> dict[str, Any]:
         """The mapping that from_mapping reads back."""
-        return {"delta": self.delta, "omega": self.omega, "team": list(self.team), "seed": self.seed}
+        return {**asdict(self), "team": list(self.team)}
 
 
 def _check_range(name: str, value: object, bounds: tuple[float, float]) -> None:
