@@ -1,0 +1,1 @@
+"""Evaluation: would an intruder still recognise protected photos, and would a person see the mask?"""
