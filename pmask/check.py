@@ -1,84 +1,110 @@
-"""Does a recogniser still match a photo's faces to other photos of the person? Everything detected and aligned afresh,
-as an intruder would."""
+"""Does a recogniser still match a face? Judged as an intruder would: everything detected and aligned afresh, in the
+photo as it is and as a site would show it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
-from pmask import population
+from pmask import store
 from pmask.errors import NoFace
+from pmask.faces import SAME_FACE_IOU, Detector, Face, iou
 from pmask.images import RGB
 from pmask.mask import angle
-from pmask.protect import Protector
-from pmask.recognisers.specs import SPECS
+from pmask.people import Faces, Person, strangers
+from pmask.recognisers.specs import DEFAULT_TEAM, SPECS
+from pmask.report import BARE, Verdict
+from pmask.uploads import UPLOADS
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """One recogniser on one face of the photo. Angles in degrees.
+class Eyes(Protocol):
+    """What finds and reads faces: pmask.protect.Protector."""
 
-    nearest_reference: to the most similar face of the references. threshold: below it the recogniser says "the same
-    person" (one false match in a thousand). nearest_other: to the nearest of the recogniser's decoys.
+    detect: Detector
+
+    def embed(self, rgb: RGB, faces: Sequence[Face], names: Sequence[str]) -> Faces:
+        """For each named recogniser, unit embeddings (faces, dim) of these faces of a photo."""
+
+
+def judges(team: Sequence[str]) -> list[str]:
+    """The recognisers that judge a mask of ``team`` without having taken part: the first of the pool outside it, and
+    those others whose weights are in the store."""
+    outside = [name for name in SPECS if name not in team]
+    return [name for name in outside if name == outside[0] or all(store.is_present(file) for file in SPECS[name].files)]
+
+
+def judge(
+    eyes: Eyes,
+    rgb: RGB,
+    faces: Sequence[Face],
+    people: Sequence[Person],
+    names: Sequence[str],
+    team: Sequence[str],
+    upload: str,
+) -> list[list[Verdict]]:
+    """For each of ``faces`` (as they lie in ``rgb``, upright pixels) a verdict of each named recogniser.
+
+    people: the person behind each face. upload: BARE, or the name of the upload through which the photo goes first. A
+    face that is not found afresh is read where it was: another detector might still find it.
     """
-
-    recogniser: str
-    nearest_reference: float
-    threshold: float
-    nearest_other: float
-
-    @property
-    def matches(self) -> bool:
-        """Whether the recogniser takes the face for the person of the references."""
-        return self.nearest_reference < self.threshold
-
-    def sentence(self) -> str:
-        """The verdict in words."""
-        if self.matches:
-            return f"{self.recogniser} still matches it"
-        if self.nearest_reference > self.nearest_other:
-            return f"{self.recogniser} no longer matches it: a stranger looks more alike"
-        return f"{self.recogniser} no longer matches it"
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {**asdict(self), "matches": self.matches}
+    seen = rgb if upload == BARE else UPLOADS[upload](rgb)
+    found = eyes.detect(seen)
+    afresh = [_afresh(face.scaled(seen.shape[1] / rgb.shape[1], seen.shape[0] / rgb.shape[0]), found) for face in faces]
+    embeddings = eyes.embed(seen, afresh, names)
+    return [
+        [_verdict(name, embeddings[name][i], person, upload, in_team=name in team) for name in names]
+        for i, person in enumerate(people)
+    ]
 
 
 def check(
-    protector: Protector,
+    eyes: Eyes,
     photo: RGB,
     references: Sequence[RGB],
     models: Sequence[str] = tuple(SPECS),
-    upload: Callable[[RGB], RGB] = lambda rgb: rgb,
+    *,
+    uploads: Sequence[str] = (BARE,),
+    team: Sequence[str] = DEFAULT_TEAM,
 ) -> list[list[Verdict]]:
-    """For each face of ``photo`` (upright pixels, largest first) a verdict of each model, after ``upload``.
+    """For each face of ``photo`` (upright pixels, largest first) a verdict of each model after each of ``uploads``.
 
-    A face counts as matched when it is near to any face of any reference. Raises NoFace when there is none to compare.
+    A face counts as matched when it is near to any face of any reference. team: whom the mask was made against, where
+    there is one. Raises NoFace when there is none to compare.
     """
-    known = [_embeddings(protector, rgb, models, f"reference {i}") for i, rgb in enumerate(references, 1)]
-    people = {name: torch.cat([reference[name] for reference in known]) for name in models}
-    asked = _embeddings(protector, upload(photo), models, "the photo")
-    faces = range(len(asked[models[0]]))
-    return [[_verdict(name, asked[name][face], people[name]) for name in models] for face in faces]
+    known = [eyes.embed(rgb, _found(eyes, rgb, f"reference {i}"), models) for i, rgb in enumerate(references, 1)]
+    person = Person(
+        references={name: torch.cat([reference[name] for reference in known]) for name in models},
+        strangers={name: strangers(name, known[0][name].device) for name in models},
+    )
+    faces = _found(eyes, photo, "the photo")
+    people = [person] * len(faces)
+    by_upload = [judge(eyes, photo, faces, people, models, team, upload) for upload in uploads]
+    return [[verdict for verdicts in by_upload for verdict in verdicts[i]] for i in range(len(faces))]
 
 
-def _embeddings(protector: Protector, rgb: RGB, models: Sequence[str], what: str) -> dict[str, torch.Tensor]:
-    embeddings = protector.embeddings(rgb, models)
-    if not len(embeddings[models[0]]):
+def _found(eyes: Eyes, rgb: RGB, what: str) -> list[Face]:
+    faces = eyes.detect(rgb)
+    if not faces:
         raise NoFace(f"no face was found in {what}; there is nothing to compare")
-    return embeddings
+    return faces
 
 
-def _verdict(model: str, face: torch.Tensor, known: torch.Tensor) -> Verdict:
-    decoys = torch.from_numpy(population.decoys(model)).to(face.device)
+def _afresh(face: Face, found: Sequence[Face]) -> Face:
+    """The found face that lies where ``face`` does, or else that itself."""
+    best = max(found, key=lambda other: iou(face.box, other.box), default=face)
+    return best if iou(face.box, best.box) >= SAME_FACE_IOU else face
+
+
+def _verdict(name: str, embedding: Tensor, person: Person, upload: str, *, in_team: bool) -> Verdict:
     return Verdict(
-        recogniser=model,
-        nearest_reference=math.degrees(angle(face, known).min()),
-        threshold=SPECS[model].match_angle,
-        nearest_other=math.degrees(angle(face, decoys).min()),
+        recogniser=name,
+        in_team=in_team,
+        upload=upload,
+        angle=math.degrees(angle(embedding, person.references[name]).min()),
+        threshold=SPECS[name].match_angle,
+        nearest_other=math.degrees(angle(embedding, person.strangers[name]).min()),
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import os
 import sys
 import tempfile
@@ -15,14 +17,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pmask import __version__, store
-from pmask.errors import BadOption, PMaskError
+from pmask.errors import BadOption, NoFace, PMaskError
+from pmask.evaluation import cli as evaluation
 from pmask.options import MaskOptions
 from pmask.recognisers.specs import DEFAULT_TEAM, SPECS, YUNET, WeightFile, require_known
+from pmask.report import BARE, tally
 from pmask.uploads import UPLOADS
 
 if TYPE_CHECKING:  # torch takes seconds to import, so the commands that need it import these when they run
+    from pmask.people import Album
     from pmask.population import Embeddings
     from pmask.protect import Protection, Protector
+    from pmask.record import Record
 
 OK, FAILED, USAGE = 0, 1, 2
 STAGE_WORDS = {
@@ -64,12 +70,25 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("names", nargs="*", metavar="NAME")
         command.add_argument("--json", action="store_true")
         command.set_defaults(run=run)
-    gallery = commands.add_parser("gallery", help="a folder of other people").add_subparsers(required=True)
-    build = gallery.add_parser("build", help="embed every face of a folder, for protect --gallery")
-    build.add_argument("folder", type=Path)
+    _gallery_commands(commands.add_parser("gallery", help="folders of photos of people, for protect --gallery"))
+    evaluation.add_arguments(commands.add_parser("evaluate", help="would an intruder find people by protected photos?"))
+    return parser
+
+
+def _gallery_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True)
+    build = commands.add_parser("build", help="look at every face of a folder")
+    build.add_argument("folder", type=Path, metavar="DIR")
     _engine_arguments(build)
     build.set_defaults(run=_gallery_build)
-    return parser
+    shown = commands.add_parser("list", help="what is kept, and where")
+    shown.add_argument("--json", action="store_true")
+    shown.set_defaults(run=_gallery_list)
+    delete = commands.add_parser("delete", help="delete what is kept of a folder; its photos stay")
+    which = delete.add_mutually_exclusive_group(required=True)
+    which.add_argument("folder", nargs="?", type=Path, metavar="DIR")
+    which.add_argument("--all", action="store_true")
+    delete.set_defaults(run=_gallery_delete)
 
 
 def _engine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,8 +104,10 @@ def _protect_arguments(parser: argparse.ArgumentParser) -> None:
     target.add_argument("-o", dest="file", type=Path, metavar="FILE", help="write the one photo to this file")
     parser.add_argument("--delta", type=float, default=MaskOptions.delta, help="strength (%(default)s)")
     parser.add_argument("--omega", type=float, default=MaskOptions.omega, help="budget, (1 - SSIM) / 2 (%(default)s)")
-    parser.add_argument("--gallery", type=Path, metavar="DIR", help="photos of other people, instead of the decoys")
+    parser.add_argument("--gallery", type=Path, metavar="DIR", help="more photos: the person's own, and of others")
     parser.add_argument("--seed", type=int, default=MaskOptions.seed)
+    _upload_argument(parser, default=MaskOptions.upload)
+    parser.add_argument("--again", action="store_true", help="mask also what PMask has protected before")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each photo")
     _engine_arguments(parser)
     parser.set_defaults(run=_protect)
@@ -96,22 +117,34 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photo", type=Path, metavar="PHOTO")
     parser.add_argument("--against", nargs="+", type=Path, required=True, metavar="REFERENCE")
     parser.add_argument("--models", default="all", metavar="A,B", help="recognisers that judge (%(default)s)")
-    parser.add_argument("--as", dest="upload", choices=sorted(UPLOADS), help="after an upload to this site")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    _upload_argument(parser, default=None)
+    _engine_arguments(parser)
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(run=_check)
 
 
+def _upload_argument(parser: argparse.ArgumentParser, default: str | None) -> None:
+    words = "judge it also as after an upload to this site" + (" (%(default)s)" if default else "")
+    parser.add_argument("--as", dest="upload", choices=sorted(UPLOADS), default=default, help=words)
+
+
 def _protect(options: argparse.Namespace) -> int:
-    mask = MaskOptions(delta=options.delta, omega=options.omega, team=tuple(options.team.split(",")), seed=options.seed)
+    from pmask.people import Album
+    from pmask.record import Record
+
+    names = ("delta", "omega", "seed", "upload", "again")
+    mask = MaskOptions(team=tuple(options.team.split(",")), **{name: getattr(options, name) for name in names})
     targets = [_target(photo, options) for photo in options.photos]
-    protector = _protector(options)
-    others = _others(options, protector, mask.team)
+    protector = _protector(options, Album(photos=len(options.photos), seconds=math.inf), Record())
+    gallery = _gallery(options.gallery, protector, mask.team) if options.gallery else None
+    for photo in options.photos if len(options.photos) > 1 else ():
+        with contextlib.suppress(PMaskError, OSError):  # its own turn says what is wrong with it
+            protector.remember(photo.read_bytes(), mask.team)
     worst = OK
     for photo, target in zip(options.photos, targets, strict=True):
         result: dict[str, Any] = {"input": str(photo), "output": None, "status": "failed", "code": None, "faces": []}
         try:
-            protection = _with_progress(protector, photo, mask, others)
+            protection = _with_progress(protector, photo, mask, gallery)
             _write(target, protection.data)
             result |= {"output": str(target), **protection.report.to_json()}
         except (PMaskError, OSError) as error:
@@ -131,24 +164,28 @@ def _target(photo: Path, options: argparse.Namespace) -> Path:
     return target
 
 
-def _protector(options: argparse.Namespace) -> Protector:
+def _protector(options: argparse.Namespace, album: Album | None = None, record: Record | None = None) -> Protector:
     from pmask.protect import Protector
 
-    return Protector(device=options.device, detector=getattr(options, "detector", "yunet"), say=_say)
+    return Protector(device=options.device, detector=options.detector, say=_say, album=album, record=record)
 
 
-def _others(options: argparse.Namespace, protector: Protector, team: Sequence[str]) -> dict[str, Embeddings] | None:
-    from pmask import gallery
+def _gallery(folder: Path, protector: Protector, team: Sequence[str]) -> dict[str, Embeddings]:
+    """The faces of a folder, as team and judges see them; on a terminal, under a progress bar on standard error."""
+    from pmask.gallery import build
 
-    if options.gallery is None:
-        return None
-    if not options.gallery.is_dir():
-        raise BadOption(f"--gallery {options.gallery} is no folder")
-    return gallery.build(options.gallery, protector, team)
+    require_known(team)
+    if not folder.is_dir():
+        raise BadOption(f"the gallery {folder} is no folder")
+    names, _ = protector.panel(team)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"looking at {folder}", total=None)
+        return build(folder, protector, names, lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def _with_progress(
-    protector: Protector, photo: Path, mask: MaskOptions, others: dict[str, Embeddings] | None
+    protector: Protector, photo: Path, mask: MaskOptions, gallery: dict[str, Embeddings] | None
 ) -> Protection:
     """Protects one photo; on a terminal, under a progress bar on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[stage]}"), TimeElapsedColumn())
@@ -159,7 +196,7 @@ def _with_progress(
             photo.read_bytes(),
             mask,
             lambda step: bar.update(task, completed=step.fraction, stage=STAGE_WORDS[step.stage]),
-            others=others,
+            gallery=gallery,
         )
 
 
@@ -190,12 +227,17 @@ def _protect_words(result: dict[str, Any]) -> str:
         return f"{result['input']}: failed ({result['code']}): {result['message']}"
     if result["status"] == "no_face":
         return f"{result['input']}: no face found; {result['output']} is an unchanged copy"
+    if result["status"] == "already_protected":
+        copy = f"{result['output']} is an unchanged copy (--again masks it anew)"
+        return f"{result['input']}: protected by PMask before; {copy}"
     lines = [f"{result['input']} -> {result['output']}  ({result['seconds']:.1f} s)"]
     for number, face in enumerate(result["faces"], 1):
         state = "protected" if face["hidden"] else "only partly hidden"
         goal = "" if face["converged"] else ", short of the full goal"
         look = f"SSIM {face['ssim']:.4f}, PSNR {face['psnr']:.1f} dB"
         lines.append(f"  face {number}: {state}{goal} after {face['iterations']} iterations; {look}")
+        if face["references"] > 1:
+            lines.append(f"    angles from the nearest of {face['references']} faces of this person")
         for model, distance in face["distances"].items():
             hidden = distance["after"] > distance["other"]
             verdict = "looks like somebody else" if hidden else "still looks like this person"
@@ -203,7 +245,34 @@ def _protect_words(result: dict[str, Any]) -> str:
                 f"    {model}: {distance['before']:.0f} -> {distance['after']:.0f} degrees"
                 f" (goal {distance['goal']:.0f}, nearest stranger {distance['other']:.0f}): {verdict}"
             )
+        lines += [f"    {line}" for line in _verdict_words(face["verdicts"])]
+    lines += [f"  {_tally_words(result['judged'])}"] if result["judged"] else []
     return "\n".join([*lines, *(f"  note: {warning}" for warning in result["warnings"])])
+
+
+def _verdict_words(verdicts: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each recogniser: the worst of its verdicts on one face, and all its angles."""
+    lines = []
+    for name in dict.fromkeys(verdict["recogniser"] for verdict in verdicts):
+        own = [verdict for verdict in verdicts if verdict["recogniser"] == name]
+        worst = next((verdict for verdict in own if verdict["matches"]), own[0])
+        after = {
+            verdict["upload"]: f" after {UPLOADS[verdict['upload']].title}"
+            for verdict in own
+            if verdict["upload"] in UPLOADS
+        }
+        angles = ", ".join(f"{verdict['angle']:.0f}{after.get(verdict['upload'], '')}" for verdict in own)
+        lines.append(f"{worst['sentence']} ({angles} degrees; a match is under {worst['threshold']:.0f})")
+    return lines
+
+
+def _tally_words(judged: dict[str, Any]) -> str:
+    """The one sentence over all faces and recognisers."""
+    after = f", also after {judged['upload']}" if judged["upload"] else ""
+    return (
+        f"{judged['fooled']} of {judged['recognisers']} recognisers no longer match anyone here{after};"
+        f" {judged['unseen']} of these never saw the mask"
+    )
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -211,33 +280,61 @@ def _check(options: argparse.Namespace) -> int:
     from pmask.images import decode
 
     models = tuple(SPECS) if options.models == "all" else tuple(options.models.split(","))
-    require_known(models)
+    team = tuple(options.team.split(","))
+    require_known([*models, *team])
     try:
         photo, *references = (decode(path.read_bytes()).rgb for path in (options.photo, *options.against))
     except OSError as error:
         print(f"pmask: {_words(error)}", file=sys.stderr)
         return FAILED
-    upload = UPLOADS[options.upload] if options.upload else lambda rgb: rgb
-    faces = check(_protector(options), photo, references, models, upload)
+    uploads = (BARE, options.upload) if options.upload else (BARE,)
+    found = check(_protector(options), photo, references, models, uploads=uploads, team=team)
+    faces = [[verdict.to_json() for verdict in face] for face in found]
     if options.json:
-        print(json.dumps({"photo": str(options.photo), "faces": [[v.to_json() for v in face] for face in faces]}))
+        print(json.dumps({"photo": str(options.photo), "faces": faces, "judged": tally(found)}))
     else:
         for number, face in enumerate(faces, 1):
-            print(f"face {number}:")
-            for v in face:
-                print(f"  {v.sentence()} ({v.nearest_reference:.0f} degrees; a match is under {v.threshold:.0f})")
-    return FAILED if any(verdict.matches for face in faces for verdict in face) else OK
+            print("\n".join([f"face {number}:", *(f"  {line}" for line in _verdict_words(face))]))
+        if judged := tally(found):
+            print(_tally_words(judged))
+    return FAILED if any(verdict["matches"] for face in faces for verdict in face) else OK
 
 
 def _gallery_build(options: argparse.Namespace) -> int:
+    team = tuple(options.team.split(","))
+    faces = len(_gallery(options.folder, _protector(options), team)[team[0]])
+    if not faces:
+        raise NoFace(f"no face was found in the photos of {options.folder}; a gallery needs photos of people")
+    print(f"{faces} faces, kept in the cache; `pmask gallery list` shows them, `pmask gallery delete` deletes them")
+    return OK
+
+
+def _gallery_list(options: argparse.Namespace) -> int:
     from pmask import gallery
 
-    team = tuple(options.team.split(","))
-    require_known(team)
-    if not options.folder.is_dir():
-        raise BadOption(f"{options.folder} is no folder")
-    embeddings = gallery.build(options.folder, _protector(options), team)
-    print(f"{len(embeddings[team[0]])} faces of other people, kept in {gallery.gallery_path(options.folder, team)}")
+    rows = [
+        {"folder": str(kept.folder), "photos": len(kept.shelf), "faces": kept.faces, "file": str(kept.file)}
+        for kept in gallery.kept()
+    ]
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        for row in rows:
+            print("{folder}: {faces} faces in {photos} photos, kept in {file}".format(**row))
+        if not rows:
+            print("no gallery is kept")
+    return OK
+
+
+def _gallery_delete(options: argparse.Namespace) -> int:
+    from pmask import gallery
+
+    if options.all:
+        print(f"{gallery.delete_all()} galleries deleted")
+    elif gallery.delete(options.folder):
+        print(f"what was kept of {options.folder} is deleted")
+    else:
+        raise BadOption(f"nothing is kept of {options.folder}; `pmask gallery list` shows what is")
     return OK
 
 

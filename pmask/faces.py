@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import cv2
@@ -38,6 +38,16 @@ class Face:
     box: Box
     landmarks: Floats
     score: float
+
+    def scaled(self, across: float, down: float) -> Face:
+        """The same face in a copy of the photo that is ``across`` times as wide and ``down`` times as high."""
+        x, y, width, height = self.box
+        return replace(
+            self,
+            box=(x * across, y * down, width * across, height * down),
+            # a pixel's centre at i in the photo is at (i + 1/2) * across - 1/2 in the copy
+            landmarks=(self.landmarks + 0.5) * np.array([across, down]) - 0.5,
+        )
 
 
 class Detector(Protocol):

@@ -1,65 +1,154 @@
-"""A folder of photos of other people, as embeddings: what N(x) of Eq. 4 is looked for among when one is given."""
+"""A folder of photos of people, as embeddings: the gallery D^G of the paper (section 3). Whoever matches the face at
+hand is the same person, D_l in Eq. 4; all others are strangers, among whom N(x) is looked for (pmask.people).
+
+The embeddings are kept in the cache, one file for each folder, readable by their owner only. A photo is looked at again
+when it has changed; what is no longer in the folder is forgotten.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pmask.errors import NoFace, PMaskError
+from pmask.errors import PMaskError
 from pmask.images import decode
 from pmask.population import Embeddings
-from pmask.protect import Protector
+from pmask.recognisers.specs import SPECS
 from pmask.store import cache_dir
 
+if TYPE_CHECKING:  # it imports torch, which takes seconds, and listing or deleting needs none
+    from pmask.check import Eyes
 
-def gallery_path(folder: Path, names: Sequence[str]) -> Path:
-    """Where the embeddings of ``folder`` are kept for these recognisers: a new place whenever a photo changes."""
-    mark = hashlib.sha256("\0".join(sorted(names)).encode())
-    for photo in _photos(folder):
-        stat = photo.stat()
-        mark.update(f"\0{photo.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
-    return cache_dir() / "galleries" / f"{mark.hexdigest()[:24]}.npz"
+Shelf = dict[str, dict[str, Embeddings]]
+"""For each photo, by its stamp: for each recogniser, embeddings (faces, dim) of the faces in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A folder whose embeddings are in the cache. file: where."""
+
+    file: Path
+    folder: Path
+    recognisers: tuple[str, ...]
+    shelf: Shelf
+
+    @property
+    def faces(self) -> int:
+        """How many faces were found in all photos."""
+        return sum(len(photo[self.recognisers[0]]) for photo in self.shelf.values())
 
 
 def build(
     folder: Path,
-    protector: Protector,
+    eyes: Eyes,
     names: Sequence[str],
     on_photo: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Embeddings]:
-    """For each named recogniser, embeddings (faces, dim) of every face in ``folder`` and below.
+    """For each named recogniser, embeddings (faces, dim) of every face in ``folder`` and below, kept for the next time.
 
-    They are kept in the cache, mode 0600. on_photo hears photos done and in all. Files that are no photos are passed
-    over. Raises NoFace when there is no face at all.
+    on_photo hears photos done and in all, for those that had to be looked at; when it raises, what was done is kept.
+    Files that are no photos count as photos without a face.
     """
-    path = gallery_path(folder, names)
-    if path.is_file():
-        with np.load(path) as kept:
-            return {name: kept[name] for name in names}
-    photos = _photos(folder)
-    found: dict[str, list[Embeddings]] = {name: [] for name in names}
-    for done, photo in enumerate(photos, 1):
-        try:
-            rgb = decode(photo.read_bytes()).rgb
-        except PMaskError:
-            continue
-        for name, embeddings in protector.embeddings(rgb, names).items():
-            found[name].append(embeddings.cpu().numpy())
-        on_photo(done, len(photos))
-    if not any(len(embeddings) for embeddings in found[names[0]]):
-        raise NoFace(f"no face was found in the photos of {folder}; a gallery needs photos of other people")
-    gallery: dict[str, Embeddings] = {name: np.concatenate(parts) for name, parts in found.items()}
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:  # a temporary file's mode is 0600
-        np.savez(part, allow_pickle=False, **gallery)
-    os.replace(part.name, path)
-    return gallery
+    kept = _read(_file(folder))
+    if kept is None or not set(names) <= set(kept.recognisers):
+        kept = Kept(file=_file(folder), folder=folder.resolve(), recognisers=tuple(names), shelf={})
+    stamps = {_stamp(photo, folder): photo for photo in _photos(folder)}
+    shelf = {stamp: faces for stamp, faces in kept.shelf.items() if stamp in stamps}
+    changed = len(shelf) < len(kept.shelf)
+    missing = [stamp for stamp in stamps if stamp not in shelf]
+    try:
+        for done, stamp in enumerate(missing, 1):
+            shelf[stamp] = _faces(stamps[stamp], eyes, kept.recognisers)
+            on_photo(done, len(missing))
+    finally:
+        if changed or missing:
+            _write(kept.file, kept.folder, kept.recognisers, shelf)
+    return {name: _rows(name, shelf) for name in names}
+
+
+def kept() -> list[Kept]:
+    """Every folder whose embeddings are in the cache."""
+    found = [_read(file) for file in sorted(_home().glob("*.npz"))]
+    return [gallery for gallery in found if gallery is not None]
+
+
+def delete(folder: Path) -> bool:
+    """Deletes what is kept of ``folder``, which itself may be gone. Whether there was anything."""
+    there = _file(folder).is_file()
+    _file(folder).unlink(missing_ok=True)
+    return there
+
+
+def delete_all() -> int:
+    """Deletes what is kept of every folder, unreadable files too; how many there were."""
+    files = [file for file in _home().glob("*") if file.is_file()]
+    for file in files:
+        file.unlink()
+    return len(files)
+
+
+def _home() -> Path:
+    return cache_dir() / "galleries"
+
+
+def _file(folder: Path) -> Path:
+    return _home() / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:24]}.npz"
 
 
 def _photos(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _stamp(photo: Path, folder: Path) -> str:
+    """What changes when the photo does."""
+    stat = photo.stat()
+    return f"{photo.relative_to(folder)}|{stat.st_size}|{stat.st_mtime_ns}"
+
+
+def _faces(photo: Path, eyes: Eyes, names: Sequence[str]) -> dict[str, Embeddings]:
+    try:
+        rgb = decode(photo.read_bytes()).rgb
+    except (PMaskError, OSError):
+        return {name: np.empty((0, SPECS[name].dim), np.float32) for name in names}
+    return {name: rows.cpu().numpy() for name, rows in eyes.embed(rgb, eyes.detect(rgb), names).items()}
+
+
+def _rows(name: str, shelf: Shelf) -> Embeddings:
+    return np.concatenate([np.empty((0, SPECS[name].dim), np.float32), *(photo[name] for photo in shelf.values())])
+
+
+def _read(file: Path) -> Kept | None:
+    """A file of the cache, or None where there is none that can be read: it can be made again."""
+    try:
+        with np.load(file) as stored:
+            about = json.loads(str(stored["about"]))
+            ends = np.cumsum(about["faces"])[:-1]
+            names = tuple(about["recognisers"])
+            parts = {name: np.split(stored[name], ends) for name in names}
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+    shelf = {stamp: {name: parts[name][i] for name in names} for i, stamp in enumerate(about["photos"])}
+    return Kept(file=file, folder=Path(about["folder"]), recognisers=names, shelf=shelf)
+
+
+def _write(file: Path, folder: Path, names: Sequence[str], shelf: Shelf) -> None:
+    about = {
+        "folder": str(folder),
+        "recognisers": list(names),
+        "photos": list(shelf),
+        "faces": [len(photo[names[0]]) for photo in shelf.values()],
+    }
+    arrays: Mapping[str, Embeddings] = {name: _rows(name, shelf) for name in names}
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:  # a temporary file's mode is 0600
+        np.savez(part, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
+    os.replace(part.name, file)

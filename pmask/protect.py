@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,16 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pmask import population, store
-from pmask.errors import DeviceUnavailable, OutOfMemory
-from pmask.faces import load_detector
+from pmask import store
+from pmask.check import judge, judges
+from pmask.errors import DeviceUnavailable, OutOfMemory, WeightsUnavailable
+from pmask.faces import Face, load_detector
 from pmask.images import RGB, Photo, decode, encode, reencoded
 from pmask.mask import DEFAULT_SEARCH, Mask, Search, Target, angle, goal, search_masks
 from pmask.options import MaskOptions
+from pmask.people import Album, Faces, Person, persons
 from pmask.population import Embeddings
 from pmask.recognisers.pool import Recogniser, load
 from pmask.recognisers.specs import SPECS
-from pmask.report import Distance, FaceReport, Progress, Report, Stage
+from pmask.record import Record
+from pmask.report import BARE, Distance, FaceReport, Progress, Report, Stage, Status
 from pmask.views import View, paste, quality
 
 FACES_AT_ONCE = 16
@@ -36,7 +40,7 @@ MOST_STRETCH = 1.1
 
 @dataclass(frozen=True, kw_only=True)
 class Protection:
-    """data: the protected file, or the very bytes that came in when the report's status is "no_face"."""
+    """data: the protected file, or the very bytes that came in when the report's status is not "protected"."""
 
     data: bytes
     report: Report
@@ -56,7 +60,10 @@ def choose_device(name: str) -> torch.device:
 class Protector:
     """Detector and recognisers, loaded on first use and kept warm. For one thread and one photo at a time.
 
-    say hears a line when something is fetched.
+    say hears a line when something is fetched. album: where the faces of each photo are remembered, so that other
+    photos of the person count (pmask.people). record: what PMask has made before and does not mask again. judges: the
+    recognisers that judge the result beside the team; by default pmask.check.judges. Without album or record nothing is
+    remembered.
     """
 
     def __init__(
@@ -66,8 +73,12 @@ class Protector:
         detector: str = "yunet",
         search: Search = DEFAULT_SEARCH,
         say: store.Say = lambda line: None,
+        album: Album | None = None,
+        record: Record | None = None,
+        judges: Sequence[str] | None = None,
     ) -> None:
         self._device, self._settings, self._say = choose_device(device), search, say
+        self._album, self._record, self._judges = album, record, judges
         self.detect = load_detector(detector, say)
         self._recognisers: dict[str, Recogniser] = {}
 
@@ -82,13 +93,35 @@ class Protector:
             self._recognisers[name] = load(name, self._device, self._say)
         return self._recognisers[name]
 
+    def embed(self, rgb: RGB, faces: Sequence[Face], names: Sequence[str]) -> dict[str, Tensor]:
+        """For each named recogniser, unit embeddings (faces, dim) of these faces of a photo."""
+        views = [View(rgb, face, self._device) for face in faces]
+        return self._embed(views, names, rgb)
+
     def embeddings(self, rgb: RGB, names: Sequence[str]) -> dict[str, Tensor]:
-        """For each named recogniser, unit embeddings (faces, dim) of the faces of a photo, largest first."""
-        views = [View(rgb, face, self._device) for face in self.detect(rgb)]
-        return {
-            name: self._embed(views, self.recogniser(name), rgb) if views else torch.empty(0, SPECS[name].dim)
-            for name in names
-        }
+        """For each named recogniser, unit embeddings (faces, dim) of the faces found in a photo, largest first."""
+        return self.embed(rgb, self.detect(rgb), names)
+
+    def panel(self, team: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+        """Names of team and judges, all loaded, and a warning where a judge cannot be had: no photo stays bare for it.
+        Raises WeightsUnavailable where a member of the team cannot be had."""
+        for name in team:
+            self.recogniser(name)
+        names, warnings = list(team), []
+        for name in judges(team) if self._judges is None else self._judges:
+            try:
+                self.recogniser(name)
+                names += [name] if name not in names else []
+            except WeightsUnavailable as error:
+                warnings.append(f"{name} could not judge the result: {error}")
+        return names, tuple(warnings)
+
+    def remember(self, data: bytes, team: Sequence[str]) -> None:
+        """Puts a photo's faces into the album before its turn comes, for the other photos of one upload. Raises any
+        PMaskError."""
+        if self._album is not None and not self._is_own_work(photo := decode(data)):
+            names, _ = self.panel(team)
+            self._album.add(_mark(data), self.embeddings(photo.rgb, names))
 
     def protect(
         self,
@@ -96,15 +129,16 @@ class Protector:
         options: MaskOptions | None = None,
         on_progress: Callable[[Progress], None] = lambda progress: None,
         cancelled: Callable[[], bool] = lambda: False,
-        others: Mapping[str, Embeddings] | None = None,
+        gallery: Mapping[str, Embeddings] | None = None,
     ) -> Protection:
         """The photo ``data`` with every face masked.
 
-        others: for each recogniser of the team, embeddings (n, dim) of other people among whom the nearest is looked
-        for; by default the decoys of pmask.population. Raises any PMaskError.
+        gallery: for each recogniser of the team (others may be there), embeddings (n, dim) of people. Those who match
+        a face at hand are the same person, whose references they join (D_l of Eq. 4); all others are strangers, among
+        whom and the decoys of pmask.population the nearest is looked for. Raises any PMaskError.
         """
         try:
-            return self._protect(data, options or MaskOptions(), on_progress, cancelled, others)
+            return self._protect(data, options or MaskOptions(), on_progress, cancelled, gallery or {})
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise OutOfMemory(
                 "memory ran out while the mask was being made; try a smaller photo or --device cpu"
@@ -116,32 +150,58 @@ class Protector:
         options: MaskOptions,
         on_progress: Callable[[Progress], None],
         cancelled: Callable[[], bool],
-        others: Mapping[str, Embeddings] | None,
+        gallery: Mapping[str, Embeddings],
     ) -> Protection:
         start = time.monotonic()
         on_progress(Progress(stage="decoding", fraction=0.0))
         photo = decode(data)
+        if not options.again and self._is_own_work(photo):
+            return Protection(data=data, report=self._report("already_protected", photo, start))
         on_progress(Progress(stage="detecting", fraction=0.02))
         faces = self.detect(photo.rgb)
         if not faces:
-            return Protection(data=data, report=self._report(photo, (), time.monotonic() - start))
-        on_progress(Progress(stage="loading", fraction=0.04, faces=len(faces)))
+            return Protection(data=data, report=self._report("no_face", photo, start))
+
+        def progress(stage: Stage, fraction: float) -> None:
+            on_progress(Progress(stage=stage, fraction=fraction, faces=len(faces)))
+
+        progress("loading", 0.04)
+        names, warnings = self.panel(options.team)
+        people = self._people(data, self.embed(photo.rgb, faces, names), options.team, gallery)
+        protected, masked, reports = self._mask(photo, faces, people, options, progress, cancelled)
+        progress("checking", 0.98)
+        verdicts = [
+            judge(self, masked, faces, people, names, options.team, upload) for upload in (BARE, options.upload)
+        ]
+        reports = [
+            replace(report, verdicts=tuple(bare + uploaded))
+            for report, bare, uploaded in zip(reports, *verdicts, strict=True)
+        ]
+        warnings += self._put_on_record(masked)
+        return Protection(data=protected, report=self._report("protected", photo, start, reports, warnings))
+
+    def _mask(
+        self,
+        photo: Photo,
+        faces: Sequence[Face],
+        people: Sequence[Person],
+        options: MaskOptions,
+        progress: Callable[[Stage, float], None],
+        cancelled: Callable[[], bool],
+    ) -> tuple[bytes, RGB, list[FaceReport]]:
+        """The protected file, its pixels as it decodes to, and what became of each face (without verdicts)."""
         team = {name: self.recogniser(name) for name in options.team}
         views = [View(photo.rgb, face, self._device) for face in faces]
         plain = decode(encode(photo, photo.rgb)).rgb if photo.lossy else photo.rgb
-        references = {name: self._embed(views, recogniser, photo.rgb) for name, recogniser in team.items()}
-        before = {name: self._embed(views, recogniser, plain) for name, recogniser in team.items()}
-        targets = self._targets(photo, plain, views, references, _nearest(references, others), options)
-
-        def progress(stage: Stage, fraction: float) -> None:
-            on_progress(Progress(stage=stage, fraction=fraction, faces=len(views)))
-
+        before = self._embed(views, options.team, plain)
+        targets = self._targets(photo, plain, views, people, options)
         masks = self._search(targets, team, options, progress, cancelled)
         for mend in range(MENDS + 1):
             progress("encoding", 0.92)
             protected = encode(photo, paste(photo.rgb, views, masks))
             progress("checking", 0.96)
-            reports = self._check(photo, before, decode(protected).rgb, views, masks, targets)
+            delivered = decode(protected).rgb
+            reports = self._check(photo, before, delivered, views, masks, targets)
             short = [i for i, face in enumerate(reports) if _worth_mending(face, targets[i])]
             if mend == MENDS or not short:
                 break
@@ -152,15 +212,38 @@ class Protector:
                 masks[i] = replace(
                     mask, iterations=masks[i].iterations + mask.iterations, seconds=masks[i].seconds + mask.seconds
                 )
-        return Protection(data=protected, report=self._report(photo, reports, time.monotonic() - start))
+        return protected, delivered, reports
+
+    def _is_own_work(self, photo: Photo) -> bool:
+        """Whether PMask has made these very pixels."""
+        return self._record is not None and self._record.holds(photo.rgb)
+
+    def _put_on_record(self, masked: RGB) -> tuple[str, ...]:
+        """Remembers the protected pixels; a warning where that fails: the photo is protected all the same."""
+        try:
+            if self._record is not None:
+                self._record.add(masked)
+        except OSError as error:
+            return (f"{error}; picked again, this photo will be masked a second time",)
+        return ()
+
+    def _people(
+        self, data: bytes, faces: Mapping[str, Tensor], team: Sequence[str], gallery: Mapping[str, Embeddings]
+    ) -> list[Person]:
+        """The person behind each face of the photo, which joins the album."""
+        album: Faces = {}
+        if self._album is not None:
+            self._album.add(_mark(data), faces)
+            album = self._album.besides(_mark(data), list(faces))
+        shown = {name: torch.from_numpy(rows).to(self._device) for name, rows in gallery.items()}
+        return persons(faces, team, album, shown)
 
     def _targets(
         self,
         photo: Photo,
         plain: RGB,
         views: list[View],
-        references: Mapping[str, Tensor],
-        nearest: Mapping[str, list[float]],
+        people: Sequence[Person],
         options: MaskOptions,
     ) -> list[Target]:
         """What the search is to reach for each view. What encoding alone takes of SSIM is not charged to the mask."""
@@ -177,14 +260,14 @@ class Protector:
                 to_patch=view.to_patch,
                 window=view.patch_window,
                 boxes=view.patch_boxes,
-                references={name: embeddings[i : i + 1] for name, embeddings in references.items()},
-                nearest={name: nearest[name][i] for name in references},
-                goals={name: goal(nearest[name][i], options.delta) for name in references},
+                references={name: person.references[name] for name in options.team},
+                nearest={name: person.nearest(name) for name in options.team},
+                goals={name: goal(person.nearest(name), options.delta) for name in options.team},
                 budget=options.omega + (1 - quality(view.boxed(photo.rgb), view.boxed(plain))[0]) / 2,
                 grey=photo.grey,
                 encoded=encoded if photo.lossy and not view.shrunk else None,
             )
-            for i, view in enumerate(views)
+            for view, person in zip(views, people, strict=True)
         ]
 
     def _search(
@@ -217,15 +300,17 @@ class Protector:
             )
         return masks
 
-    def _embed(self, views: list[View], recogniser: Recogniser, rgb: RGB) -> Tensor:
-        """Embeddings (views, dim) of the faces of a photo, a batch at a time."""
+    def _embed(self, views: list[View], names: Sequence[str], rgb: RGB) -> dict[str, Tensor]:
+        """For each named recogniser, embeddings (views, dim) of the faces of a photo, a batch at a time."""
+        parts: dict[str, list[Tensor]] = {
+            name: [torch.empty(0, SPECS[name].dim, device=self._device)] for name in names
+        }
         with torch.no_grad():
-            return torch.cat(
-                [
-                    recogniser(torch.cat([view.frame(rgb) for view in views[i : i + FACES_AT_ONCE]]))
-                    for i in range(0, len(views), FACES_AT_ONCE)
-                ]
-            )
+            for first in range(0, len(views), FACES_AT_ONCE):
+                frames = torch.cat([view.frame(rgb) for view in views[first : first + FACES_AT_ONCE]])
+                for name in names:
+                    parts[name].append(self.recogniser(name)(frames))
+        return {name: torch.cat(rows) for name, rows in parts.items()}
 
     def _check(
         self,
@@ -235,9 +320,9 @@ class Protector:
         views: list[View],
         masks: list[Mask],
         targets: list[Target],
-    ) -> tuple[FaceReport, ...]:
+    ) -> list[FaceReport]:
         """What the delivered pixels really hold, face by face. before: embeddings without a mask, encoded."""
-        after = {name: self._embed(views, self.recogniser(name), delivered) for name in before}
+        after = self._embed(views, list(before), delivered)
         reports = []
         for i, (view, mask, target) in enumerate(zip(views, masks, targets, strict=True)):
             ssim, psnr = quality(view.boxed(photo.rgb), view.boxed(delivered))
@@ -262,20 +347,28 @@ class Protector:
                     ssim=ssim,
                     psnr=psnr,
                     distances=distances,
+                    references=max(len(reference) for reference in target.references.values()),
                 )
             )
-        return tuple(reports)
+        return reports
 
-    def _report(self, photo: Photo, faces: tuple[FaceReport, ...], seconds: float) -> Report:
+    def _report(
+        self,
+        status: Status,
+        photo: Photo,
+        start: float,
+        faces: Sequence[FaceReport] = (),
+        warnings: Sequence[str] = (),
+    ) -> Report:
         return Report(
-            status="protected" if faces else "no_face",
-            faces=faces,
-            seconds=seconds,
+            status=status,
+            faces=tuple(faces),
+            seconds=time.monotonic() - start,
             width=photo.info.width,
             height=photo.info.height,
             format=photo.info.format,
             device=self.device,
-            warnings=photo.warnings if faces else (),
+            warnings=(*photo.warnings, *warnings) if faces else (),
         )
 
 
@@ -295,10 +388,6 @@ def _harder(target: Target, report: FaceReport) -> Target:
     return replace(target, goals=goals, budget=max(target.budget - excess, target.budget / 2))
 
 
-def _nearest(references: Mapping[str, Tensor], others: Mapping[str, Embeddings] | None) -> dict[str, list[float]]:
-    """For each recogniser, the angle in radians from each face to the nearest other person, N(x) of Eq. 4."""
-    nearest = {}
-    for name, embeddings in references.items():
-        people = torch.from_numpy(population.decoys(name) if others is None else others[name]).to(embeddings.device)
-        nearest[name] = [float(angle(embedding, people).min()) for embedding in embeddings]
-    return nearest
+def _mark(data: bytes) -> str:
+    """A photo's own name in the album."""
+    return hashlib.sha256(data).hexdigest()

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from pmask.uploads import UPLOADS
+
+BARE = "bare"
+"""In place of an upload's name: the photo as it is delivered."""
+
 Stage = Literal["loading", "decoding", "detecting", "masking", "encoding", "checking"]
+
+Status = Literal["protected", "no_face", "already_protected"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distance:
-    """Angles in degrees between embeddings of one face by one recogniser.
+    """Angles in degrees between embeddings by one recogniser. The references are the original face and the person's
+    faces in other photos, where known (D_l in Eq. 4); the nearest of them counts.
 
-    before: original face against the photo re-encoded without a mask: what encoding alone does.
-    after: original face against the protected photo as it is delivered, decoded again.
+    before: references against the photo re-encoded without a mask: what encoding alone does.
+    after: references against the protected photo as it is delivered, decoded again.
     other: original face against the nearest other person; beyond it the protected face looks like somebody else.
     goal: what ``after`` had to reach, (1 + delta) times ``other`` and at most 180 (Eq. 4, 5).
     """
@@ -25,11 +34,67 @@ class Distance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What one recogniser says of one face that was detected and aligned afresh, as an intruder would. Degrees.
+
+    in_team: the mask was made against this recogniser; the others never saw it.
+    upload: BARE, or the name of the upload (pmask.uploads) that the photo went through before.
+    angle: to the most similar of the references. threshold: below it the recogniser says "the same person" (one false
+    match in a thousand). nearest_other: from the judged face to the nearest stranger.
+    """
+
+    recogniser: str
+    in_team: bool
+    upload: str
+    angle: float
+    threshold: float
+    nearest_other: float
+
+    @property
+    def matches(self) -> bool:
+        """Whether the recogniser takes the face for the person of the references."""
+        return self.angle < self.threshold
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        who = self.recogniser if self.in_team else f"{self.recogniser}, which never saw the mask,"
+        after = "" if self.upload == BARE else f" after {UPLOADS[self.upload].title}"
+        if self.matches:
+            return f"{who} still matches it{after}"
+        stranger = ": a stranger looks more alike" if self.angle > self.nearest_other else ""
+        return f"{who} no longer matches it{after}{stranger}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, keys as the fields and properties."""
+        return {**asdict(self), "matches": self.matches, "sentence": self.sentence}
+
+
+def tally(faces: Sequence[Sequence[Verdict]]) -> dict[str, Any] | None:
+    """The verdicts on all faces counted, for one short sentence: how many recognisers judged, how many of them match no
+    face in any of its forms, how many of those never saw the mask, and after which upload (its title), if any.
+    None where nobody judged."""
+    verdicts = [verdict for face in faces for verdict in face]
+    matching = {verdict.recogniser for verdict in verdicts if verdict.matches}
+    fooled = {verdict.recogniser: verdict.in_team for verdict in verdicts if verdict.recogniser not in matching}
+    uploads = [UPLOADS[verdict.upload].title for verdict in verdicts if verdict.upload != BARE]
+    if not verdicts:
+        return None
+    return {
+        "recognisers": len(matching) + len(fooled),
+        "fooled": len(fooled),
+        "unseen": sum(not in_team for in_team in fooled.values()),
+        "upload": uploads[0] if uploads else None,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
 class FaceReport:
     """One face. box is (x, y, width, height), landmarks five (x, y): eyes, nose tip, mouth corners (left first, as
     seen in the upright photo), all in pixels. ssim and psnr (dB) are over the box, on the delivered bytes.
-    hidden: to every recogniser of the team somebody else looks more like the original than the protected face does.
-    converged: every full goal was reached, within the budget."""
+    hidden: to every recogniser of the team somebody else looks more like the person, in any of the references, than
+    the protected face does. converged: every full goal was reached, within the budget. references: how many faces of
+    the person were known, this one included. verdicts: of the team and of others, bare and after an upload."""
 
     box: tuple[float, float, float, float]
     landmarks: tuple[tuple[float, float], ...]
@@ -40,13 +105,23 @@ class FaceReport:
     ssim: float
     psnr: float
     distances: dict[str, Distance]
+    references: int = 1
+    verdicts: tuple[Verdict, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, keys as the fields."""
+        return {**asdict(self), "verdicts": [verdict.to_json() for verdict in self.verdicts]}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One photo. status is "protected" or "no_face"; warnings are sentences for the person."""
+    """One photo. warnings are sentences for the person.
 
-    status: Literal["protected", "no_face"]
+    status: "protected"; or, with the bytes unchanged, "no_face" and "already_protected" (it is on record as PMask's own
+    work).
+    """
+
+    status: Status
     faces: tuple[FaceReport, ...]
     seconds: float
     width: int
@@ -56,8 +131,9 @@ class Report:
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types, keys as the fields."""
-        return asdict(self)
+        """Plain JSON types, keys as the fields; beside them "judged", the tally of all verdicts."""
+        faces = [face.to_json() for face in self.faces]
+        return {**asdict(self), "faces": faces, "judged": tally([face.verdicts for face in self.faces])}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,11 @@ def cache_dir() -> Path:
     return Path(os.environ.get("PMASK_CACHE") or platformdirs.user_cache_dir("pmask", appauthor=False))
 
 
+def state_dir() -> Path:
+    """The folder of what must be kept, 0600: paired clients, the record. PMASK_HOME overrides the platform's own."""
+    return Path(os.environ.get("PMASK_HOME") or platformdirs.user_config_dir("pmask", appauthor=False))
+
+
 def weight_path(file: WeightFile) -> Path:
     """Where ``file`` is kept. The checksum is in its name, so a changed record never meets an old file."""
     return cache_dir() / "weights" / f"{file.sha256[:12]}-{Path(file.member).name}"

@@ -13,10 +13,11 @@ from pmask.images import RGB
 
 @dataclass(frozen=True)
 class Upload:
-    """long_edge: most pixels of the longer side, or None for no limit. quality: of the JPEG, 1 to 95."""
+    """long_edge: most pixels of the longer side, None for no limit. quality: of the JPEG, 1 to 95. title: in words."""
 
     long_edge: int | None
     quality: int
+    title: str = "an upload"
 
     def __call__(self, rgb: RGB) -> RGB:
         """The photo as the site would show it."""
@@ -30,9 +31,9 @@ class Upload:
 
 
 UPLOADS = {
-    "instagram": Upload(1080, 75),
-    "facebook": Upload(1920, 75),
-    "x": Upload(4096, 85),
-    "jpeg70": Upload(None, 70),
+    "instagram": Upload(1080, 75, "Instagram"),
+    "facebook": Upload(1920, 75, "Facebook"),
+    "x": Upload(4096, 85, "X"),
+    "jpeg70": Upload(None, 70, "JPEG 70"),
 }
 """Long edges as the sites' own help pages give them; they do not publish qualities, which lie between 70 and 85."""
