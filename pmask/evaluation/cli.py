@@ -1,0 +1,146 @@
+"""The command ``pmask evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pmask.errors import BadOption
+from pmask.options import MaskOptions
+from pmask.recognisers.specs import DEFAULT_TEAM
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from pmask.evaluation.protocol import Settings, Step
+
+LINE_EVERY_S = 30.0
+"""Between lines of progress where there is no terminal."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``pmask evaluate``."""
+    add, most = parser.add_argument, "at most (default: no limit)"
+    add("--faces", type=Path, required=True, metavar="DIR", help="a folder of photos for each person, at any depth")
+    add("--intruders", type=Path, metavar="DIR", help="ONNX recognisers, listed in DIR/intruders.json")
+    add("--judges", default="", metavar="A,B", help="recognisers of the pool, as intruders")
+    add("--white-box", action="store_true", help="judges may be in the team")
+    add("--people", type=int, default=20, metavar="N", help="people under protection (%(default)s)")
+    add("--probes", type=int, default=3, metavar="N", help="photos of each that the intruder has (%(default)s)")
+    add("--photos", type=int, metavar="N", help=f"protected photos of each, {most}")
+    add("--gallery-people", type=int, metavar="N", help=f"people in the gallery beside them, {most}")
+    add(
+        "--from",
+        dest="source",
+        default="all",
+        metavar="SET",
+        help="only photos of this set are protected (%(default)s)",
+    )
+    add("--pipelines", default="paper", metavar="A,B", help="names, paper or all (%(default)s)")
+    add("--detector", default="mtcnn", choices=["mtcnn", "yunet"], help="the intruder's (%(default)s)")
+    add("--method", default="pmask", metavar="NAME", help="what protects: pmask, paper or none (%(default)s)")
+    add("--delta", type=float, default=MaskOptions.delta, help="strength (%(default)s)")
+    add("--omega", type=float, default=MaskOptions.omega, help="budget, (1 - SSIM) / 2 (%(default)s)")
+    add(
+        "--team", default=",".join(DEFAULT_TEAM), metavar="A,B", help="recognisers masks are made against (%(default)s)"
+    )
+    add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    add("--seed", type=int, default=0, help="of the choice of people and photos, masks and intervals (%(default)s)")
+    add("--jobs", type=int, default=1, metavar="N", help="processes (%(default)s)")
+    add("--work", type=Path, default=Path("out/evaluate"), metavar="DIR", help="keeps what is done (%(default)s)")
+    add("--json", action="store_true", help="print the results as JSON, each person's too")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pmask.evaluation.protocol import evaluate
+    from pmask.evaluation.tables import markdown
+    from pmask.evaluation.worst import write_worst
+
+    settings = _settings(options)
+    with _Meter() as meter:
+        results = evaluate(settings, meter)
+    pictures = write_worst(results)
+    print(json.dumps(results.to_json()) if options.json else markdown(results))
+    print(
+        f"kept in {settings.work}: results-{settings.mark}.json, {len(pictures)} pictures of the worst", file=sys.stderr
+    )
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from pmask.evaluation.pipelines import PAPER_LIKE, PIPELINES
+    from pmask.evaluation.protocol import METHODS, Settings
+
+    if options.method not in METHODS:
+        raise BadOption(f"unknown method {options.method}; known: {', '.join(METHODS)}")
+    groups = {"paper": PAPER_LIKE, "all": tuple(PIPELINES)}
+    return Settings(
+        faces=options.faces,
+        work=options.work,
+        intruders=options.intruders,
+        judges=_names(options.judges),
+        people=options.people,
+        probes=options.probes,
+        photos=options.photos,
+        gallery_people=options.gallery_people,
+        source=options.source,
+        pipelines=groups.get(options.pipelines, _names(options.pipelines)),
+        detector=options.detector,
+        search=METHODS[options.method],
+        options=MaskOptions(delta=options.delta, omega=options.omega, team=_names(options.team), seed=options.seed),
+        device=options.device,
+        seed=options.seed,
+        jobs=options.jobs,
+        white_box=options.white_box,
+        command=shlex.join(["pmask", *sys.argv[1:]]),
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
+
+
+class _Meter:
+    """Shows each stage: a bar on a terminal, else a line now and then, with what is left. On standard error."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self._lines = not console.is_terminal
+        self._stage, self._began, self._said = "", 0.0, 0.0
+
+    def __enter__(self) -> _Meter:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, step: Step) -> None:
+        now = time.monotonic()
+        if step.stage != self._stage:
+            self._stage, self._began, self._said = step.stage, now, 0.0
+            self._task = self._bar.add_task(step.stage, total=step.total)
+        self._bar.update(self._task, completed=step.done)
+        if self._lines and (now - self._said >= LINE_EVERY_S or step.done == step.total):
+            self._said = now
+            left = (now - self._began) / step.done * (step.total - step.done) if step.done else None
+            rest = (
+                ""
+                if left is None
+                else f", about {left / 60:.0f} min left"
+                if left >= 90
+                else f", about {left:.0f} s left"
+            )
+            print(f"{step.stage}: {step.done} of {step.total} photos{rest}", file=sys.stderr, flush=True)
