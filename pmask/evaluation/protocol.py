@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from pmask import store
-from pmask.errors import BadOption, NoFace
+from pmask.errors import BadOption, NoFace, PMaskError
 from pmask.evaluation import matching, quality
 from pmask.evaluation.intruders import Intruder, catalogue, judges
 from pmask.evaluation.matching import FALSE_MATCHES, Share, Shots
@@ -38,6 +38,11 @@ METHODS: dict[str, Search | None] = {"pmask": DEFAULT_SEARCH, "paper": Search(si
 WEAK_INTRUDER = 20.0
 """Percent. An intruder that misses more of the unprotected photos says little about protection."""
 FEW_PEOPLE = 10
+CHANGED = "PMask's own code was changed while the evaluation ran; run it again: what still holds is kept"
+
+
+class CodeChanged(PMaskError):
+    """What workers kept is not what was asked of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,12 +184,13 @@ class Census:
 
 @dataclass(frozen=True, kw_only=True)
 class Masked:
-    """One protected photo that shows a mask. protected: the file. face: FaceReport.to_json() of the face that the photo
-    is about. quality: Quality.to_json()."""
+    """One protected photo that shows a mask. protected: the file. seconds: all that protecting took. face: of the
+    report, the face that the photo is about. quality: Quality.to_json()."""
 
     photo: str
     protected: str
     person: str
+    seconds: float
     face: dict[str, Any]
     quality: dict[str, Any]
 
@@ -310,7 +316,7 @@ class _Count:
         for photo in parts.protected:
             found = kept.protected(photo, recipe)
             if found is None:
-                raise BadOption("the code was changed while the evaluation ran; run it again")
+                raise CodeChanged(CHANGED)
             self.protected[photo.digest] = found
 
     def results(self, done: Done) -> Results:
@@ -339,8 +345,11 @@ class _Count:
         """The embeddings of (person, photo), bare or protected, behind a pipeline."""
         rows = []
         for person, photo in photos:
-            file = self.protected[photo.digest].digest if protected else photo.digest
-            rows.append((person, self.kept.vector(self.recipe.look(file, pipeline), intruder)))
+            look = self.recipe.look(self.protected[photo.digest].digest if protected else photo.digest, pipeline)
+            (looked, face), vector = self.kept.face(look), self.kept.vector(look, intruder)
+            if not looked or (face is not None and vector is None):  # no face would count as hidden
+                raise CodeChanged(CHANGED)
+            rows.append((person, vector))
         dim = next((len(vector) for _, vector in rows if vector is not None), 0)
         return Shots.of(rows, dim)
 
@@ -399,10 +408,21 @@ class _Count:
             protected = self.protected[photo.digest]
             report = protected.report
             face = protected.face((report["height"], report["width"])) if report else None
+            if report is None or face is None:
+                continue
             figures = self.kept.quality(photo.digest, protected.digest)
-            if face is not None and figures is not None:
-                paths = {"photo": str(photo.path), "protected": str(protected.path)}
-                found.append(Masked(**paths, person=person, face=face, quality=figures))
+            if figures is None:
+                raise CodeChanged(CHANGED)
+            found.append(
+                Masked(
+                    photo=str(photo.path),
+                    protected=str(protected.path),
+                    person=person,
+                    seconds=report["seconds"],
+                    face=face,
+                    quality=figures,
+                )
+            )
         return tuple(found)
 
     def _reported(self, masked: Sequence[Masked], what: str) -> Share | None:
@@ -456,7 +476,9 @@ class _Count:
 def _spreads(masked: Sequence[Masked]) -> dict[str, Spread]:
     """Every measure of quality, and what the search took, over photos."""
     rows = [
-        {**_flat(photo.quality), "iterations": photo.face["iterations"], "seconds a face": photo.face["seconds"]}
+        _flat(photo.quality)
+        | {name: photo.face[name] for name in ("iterations", "seconds")}
+        | {"seconds for the photo": photo.seconds}
         for photo in masked
     ]
     names = dict.fromkeys(name for row in rows for name in row)

@@ -68,9 +68,9 @@ def _meaning(results: Results) -> str:
     width = INTERVAL[1] - INTERVAL[0]
     return (
         "PSR, in percent: probes for which none of the so many nearest gallery photos is of the same person. "
-        "Not verified: pairs of a probe and a protected photo of one person that do not match at the angle "
-        f"at which one in a thousand pairs of strangers does ({angles}). Means over people ± standard deviation over people, and a "
-        f"{width:.0f} % interval of the mean from {RESAMPLES:,} bootstrap resamples of the people."
+        "Not verified: pairs of a probe and a protected photo of one person that do not match at the angle at "
+        f"which one in a thousand pairs of strangers does ({angles}). Means over people ± standard deviation, and "
+        f"the {width:.0f} % interval of the mean from {RESAMPLES:,} bootstrap resamples of the people."
     )
 
 

@@ -43,7 +43,7 @@ from pmask.protect import Protector
 AS_DELIVERED = "bare"
 """The pipeline that changes nothing."""
 PROTECTING = (
-    *("faces", "geometry", "images", "mask", "population", "protect", "sights", "views"),
+    *("faces", "geometry", "images", "mask", "people", "population", "protect", "sights", "views"),
     *("recognisers", "data/populations"),
 )
 """The library's modules and folders that decide what a protected file holds."""
@@ -127,26 +127,30 @@ def central(boxes: Sequence[Box], shape: Sequence[int]) -> int | None:
 
 @lru_cache
 def code_mark(*names: str) -> str:
-    """Changes whenever code of these modules or packages of the library does; comments and docstrings do not count."""
-    root, mark = Path(__file__).parents[1], hashlib.sha256()
-    for name in names:
-        package = root / name
-        for path in sorted(package.glob("*.*")) if package.is_dir() else [package.with_suffix(".py")]:
-            mark.update(f"{path.name}\0{_without_words(path) if path.suffix == '.py' else _digest(path)}\0".encode())
-    return mark.hexdigest()[:12]
+    """Changes whenever code of these modules or folders of the library does; comments and docstrings do not count."""
+    files = _code()
+    parts = [part for part in files if any(part == f"{name}.py" or part.startswith(f"{name}/") for name in names)]
+    return hashlib.sha256("\0".join(f"{part} {files[part]}" for part in parts).encode()).hexdigest()[:12]
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+@lru_cache
+def _code() -> dict[str, str]:
+    """What the library's files held when they were first asked for, which is when a process starts its work: by path
+    inside the library, a checksum."""
+    root = Path(__file__).parents[1]
+    files = [path for path in sorted(root.rglob("*.*")) if path.suffix in {".py", ".npz"}]
+    return {path.relative_to(root).as_posix(): hashlib.sha256(_content(path)).hexdigest() for path in files}
 
 
-def _without_words(path: Path) -> str:
-    """The syntax tree of a module without its docstrings."""
+def _content(path: Path) -> bytes:
+    """The bytes of a file; of a module, its syntax tree without docstrings."""
+    if path.suffix != ".py":
+        return path.read_bytes()
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             node.body = [part for part in node.body if not _is_words(part)] or [ast.Pass()]
-    return ast.dump(tree)
+    return ast.dump(tree).encode()
 
 
 def _is_words(part: ast.stmt) -> bool:
@@ -268,6 +272,7 @@ class Worker:
     """Runs errands. What it needs is loaded when first used and stays."""
 
     def __init__(self, recipe: Recipe) -> None:
+        _code()
         self.recipe, self.kept = recipe, Kept(recipe.folder)
         self._recognise: dict[Intruder, Recognise] = {}
 
@@ -275,7 +280,7 @@ class Worker:
     def _protector(self) -> Protector:
         if self.recipe.search is None:
             raise RuntimeError("nothing protects where search is None")
-        return Protector(device=self.recipe.device, search=self.recipe.search)
+        return Protector(device=self.recipe.device, search=self.recipe.search, judges=())
 
     @cached_property
     def _detect(self) -> Detector:
