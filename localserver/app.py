@@ -23,6 +23,7 @@ from pmask.errors import PMaskError, TooManyBytes
 from pmask.images import MAX_BYTES, MAX_PIXELS, inspect_image
 from pmask.options import DELTA_RANGE, OMEGA_RANGE, MaskOptions
 from pmask.recognisers.specs import SPECS
+from pmask.uploads import UPLOADS
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ async def _options(request: web.Request) -> web.Response:
             "defaults": MaskOptions().to_json(),
             "ranges": {"delta": DELTA_RANGE, "omega": OMEGA_RANGE},
             "recognisers": recognisers,
+            "uploads": list(UPLOADS),
             "devices": request.app[_ENGINE].devices,
             "limits": {"bytes": MAX_BYTES, "pixels": MAX_PIXELS},
         }
@@ -176,6 +178,7 @@ def _summary(protection: Protection) -> str:
         "converged": sum(face["converged"] for face in faces),
         "seconds": report["seconds"],
         "ssim": min((face["ssim"] for face in faces if face["ssim"] is not None), default=None),
+        "judged": report["judged"],
     }
     return json.dumps(summary, separators=(",", ":"))
 

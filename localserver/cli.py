@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from localserver.clients import CODE_LIFETIME, Clients
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run the daemon until Ctrl-C")
     run.add_argument("--port", type=_port, default=DEFAULT_PORT)
     run.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    run.add_argument("--gallery", type=_folder, metavar="DIR", help="more photos, of you and of other people")
     run.add_argument("--protector", help=argparse.SUPPRESS)  # module:callable instead of pmask, for tests
     run.set_defaults(act=_run)
     pair = commands.add_parser("pair", help="make a code that pairs one browser or program")
@@ -56,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
-    config = Config(port=args.port, device=args.device)
+    config = Config(port=args.port, device=args.device, gallery=args.gallery)
     try:
         listener = _listen(config.port)
     except OSError as error:
@@ -165,6 +167,12 @@ def _revoke(args: argparse.Namespace) -> int:
         return 1
     print(f"Client {args.id} is revoked.")
     return 0
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no folder")
+    return Path(text).resolve()
 
 
 def _port(text: str) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import platformdirs
+from pmask.store import state_dir
 
 HOST = "127.0.0.1"
 """The only address, on purpose not a setting: whoever binds another one hands their photos to the network."""
@@ -14,16 +13,12 @@ DEFAULT_PORT = 28737
 _MB = 1024 * 1024
 
 
-def default_state_dir() -> Path:
-    """The folder of paired clients and pairing codes: $PMASK_HOME, or the platform's place for settings."""
-    home = os.environ.get("PMASK_HOME")
-    return Path(home) if home else Path(platformdirs.user_config_dir("pmask", appauthor=False))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """One daemon's settings. Times are in seconds, sizes in bytes.
 
+    state_dir: of paired clients and pairing codes.
+    gallery: a folder of photos of people, the owner's own among them (pmask.gallery), or None.
     queue_jobs: jobs that are queued or running, and uploads that are under way, at most.
     queue_bytes: of photos waiting and results kept, at most; backpressure, so that memory stays bounded.
     keep_result: how long an ended job is remembered.
@@ -35,7 +30,8 @@ class Config:
 
     port: int = DEFAULT_PORT
     device: str = "auto"
-    state_dir: Path = field(default_factory=default_state_dir)
+    state_dir: Path = field(default_factory=state_dir)
+    gallery: Path | None = None
     queue_jobs: int = 32
     queue_bytes: int = 512 * _MB
     keep_result: float = 10 * 60

@@ -26,7 +26,7 @@ from pmask.report import Progress
 
 log = logging.getLogger(__name__)
 
-PROTECTOR = "pmask.protect:Protector"
+PROTECTOR = "localserver.resident:Resident"
 """What the worker calls: module and callable."""
 _IMPORT_ROOT = Path(__file__).resolve().parent.parent
 _EXIT_GRACE = 2.0
@@ -132,10 +132,11 @@ class WorkerEngine:
         return self._process
 
     async def _start(self) -> Process:
+        gallery = () if self._config.gallery is None else ("--gallery", str(self._config.gallery))
         try:
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "localserver.worker"),
-                *("--device", self._config.device, "--protector", self._protector),
+                *("--device", self._config.device, "--protector", self._protector, *gallery),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 # -m puts the working directory first on the path: it must not be one where a stray torch.py may lie.

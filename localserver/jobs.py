@@ -30,7 +30,8 @@ _SWEEP = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Protection:
-    """What an engine makes of a photo: the bytes (empty if it has no face), and `pmask.report.Report` as JSON types."""
+    """What an engine makes of a photo: the bytes (empty if it has no face, those that came if PMask had protected it
+    before), and `pmask.report.Report` as JSON types."""
 
     data: bytes
     report: dict[str, Any]

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from localserver.errors import EngineFailed
@@ -37,7 +38,7 @@ class Protection(Protocol):
 
 
 class Protector(Protocol):
-    """What `pmask.protect.Protector` is."""
+    """What `localserver.resident.Resident` is."""
 
     def protect(
         self,
@@ -165,14 +166,15 @@ def main() -> None:
     """Runs one worker on this process's stdin and stdout."""
     parser = argparse.ArgumentParser(description="For the daemon only: it makes the masks.")
     parser.add_argument("--device", required=True)
-    parser.add_argument("--protector", required=True, help="module:callable; the callable takes device=")
+    parser.add_argument("--gallery", type=Path)
+    parser.add_argument("--protector", required=True, help="module:callable; the callable takes device= and gallery=")
     args = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the daemon ends us in order
     module, _, name = args.protector.partition(":")
 
     def make() -> Protector:
-        protector: Protector = getattr(importlib.import_module(module), name)(device=args.device)
-        return protector
+        kind: Callable[..., Protector] = getattr(importlib.import_module(module), name)
+        return kind(device=args.device, gallery=args.gallery)
 
     Worker(*_take_stdio(), make).run()
 

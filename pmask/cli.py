@@ -21,7 +21,7 @@ from pmask.errors import BadOption, NoFace, PMaskError
 from pmask.evaluation import cli as evaluation
 from pmask.options import MaskOptions
 from pmask.recognisers.specs import DEFAULT_TEAM, SPECS, YUNET, WeightFile, require_known
-from pmask.report import BARE, tally
+from pmask.report import BARE, tally, tally_words, verdict_words
 from pmask.uploads import UPLOADS
 
 if TYPE_CHECKING:  # torch takes seconds to import, so the commands that need it import these when they run
@@ -245,34 +245,9 @@ def _protect_words(result: dict[str, Any]) -> str:
                 f"    {model}: {distance['before']:.0f} -> {distance['after']:.0f} degrees"
                 f" (goal {distance['goal']:.0f}, nearest stranger {distance['other']:.0f}): {verdict}"
             )
-        lines += [f"    {line}" for line in _verdict_words(face["verdicts"])]
-    lines += [f"  {_tally_words(result['judged'])}"] if result["judged"] else []
+        lines += [f"    {line}" for line in verdict_words(face["verdicts"])]
+    lines += [f"  {tally_words(result['judged'])}"] if result["judged"] else []
     return "\n".join([*lines, *(f"  note: {warning}" for warning in result["warnings"])])
-
-
-def _verdict_words(verdicts: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each recogniser: the worst of its verdicts on one face, and all its angles."""
-    lines = []
-    for name in dict.fromkeys(verdict["recogniser"] for verdict in verdicts):
-        own = [verdict for verdict in verdicts if verdict["recogniser"] == name]
-        worst = next((verdict for verdict in own if verdict["matches"]), own[0])
-        after = {
-            verdict["upload"]: f" after {UPLOADS[verdict['upload']].title}"
-            for verdict in own
-            if verdict["upload"] in UPLOADS
-        }
-        angles = ", ".join(f"{verdict['angle']:.0f}{after.get(verdict['upload'], '')}" for verdict in own)
-        lines.append(f"{worst['sentence']} ({angles} degrees; a match is under {worst['threshold']:.0f})")
-    return lines
-
-
-def _tally_words(judged: dict[str, Any]) -> str:
-    """The one sentence over all faces and recognisers."""
-    after = f", also after {judged['upload']}" if judged["upload"] else ""
-    return (
-        f"{judged['fooled']} of {judged['recognisers']} recognisers no longer match anyone here{after};"
-        f" {judged['unseen']} of these never saw the mask"
-    )
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -294,9 +269,9 @@ def _check(options: argparse.Namespace) -> int:
         print(json.dumps({"photo": str(options.photo), "faces": faces, "judged": tally(found)}))
     else:
         for number, face in enumerate(faces, 1):
-            print("\n".join([f"face {number}:", *(f"  {line}" for line in _verdict_words(face))]))
+            print("\n".join([f"face {number}:", *(f"  {line}" for line in verdict_words(face))]))
         if judged := tally(found):
-            print(_tally_words(judged))
+            print(tally_words(judged))
     return FAILED if any(verdict["matches"] for face in faces for verdict in face) else OK
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -59,7 +59,7 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict in words."""
         who = self.recogniser if self.in_team else f"{self.recogniser}, which never saw the mask,"
-        after = "" if self.upload == BARE else f" after {UPLOADS[self.upload].title}"
+        after = _after(self.upload)
         if self.matches:
             return f"{who} still matches it{after}"
         stranger = ": a stranger looks more alike" if self.angle > self.nearest_other else ""
@@ -86,6 +86,28 @@ def tally(faces: Sequence[Sequence[Verdict]]) -> dict[str, Any] | None:
         "unseen": sum(not in_team for in_team in fooled.values()),
         "upload": uploads[0] if uploads else None,
     }
+
+
+def verdict_words(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each recogniser on one face, of its verdicts as JSON: the worst one's sentence, and all angles."""
+    lines = []
+    for name in dict.fromkeys(verdict["recogniser"] for verdict in verdicts):
+        own = [verdict for verdict in verdicts if verdict["recogniser"] == name]
+        worst = next((verdict for verdict in own if verdict["matches"]), own[0])
+        angles = ", ".join(f"{verdict['angle']:.0f}{_after(verdict['upload'])}" for verdict in own)
+        lines.append(f"{worst['sentence']} ({angles} degrees; a match is under {worst['threshold']:.0f})")
+    return lines
+
+
+def tally_words(judged: Mapping[str, Any]) -> str:
+    """A tally in one sentence."""
+    after = f" (also after {judged['upload']})" if judged["upload"] else ""
+    fooled = f"{judged['fooled']} of {judged['recognisers']} recognisers no longer match any face{after}"
+    return f"{fooled}, {judged['unseen']} of them never saw the mask"
+
+
+def _after(upload: str) -> str:
+    return "" if upload == BARE else f" after {UPLOADS[upload].title}"
 
 
 @dataclass(frozen=True, kw_only=True)

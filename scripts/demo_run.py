@@ -36,6 +36,7 @@ from steps import Failed, Step, step
 from pmask import images, store
 from pmask.errors import PMaskError
 from pmask.recognisers.specs import DEFAULT_TEAM, SPECS, YUNET
+from pmask.report import tally_words, verdict_words
 
 EXTENSION = ROOT / "extension"
 OUT = ROOT / "out"
@@ -455,6 +456,8 @@ def figures(outcome: Outcome) -> list[str]:
     else:
         took = f"{outcome.seconds:.1f} s from the pick to the site, {outcome.upload_seconds:.1f} s of them the upload"
     lines = [f"{what}; the mask {report['seconds']:.1f} s on {report['device']}; {took}"]
+    if report["status"] == "already_protected":
+        return [*lines, "PMask has protected this photo before, so it was passed on as it was, byte for byte."]
     if not faces:
         return [*lines, "No face was found, so the photo was passed on as it was, byte for byte."]
     lines += [
@@ -473,6 +476,9 @@ def figures(outcome: Outcome) -> list[str]:
         for name, angles in face["distances"].items():
             shown = "".join(f"{angles[key]:>8.1f}°" for key in ("before", "after", "goal"))
             lines.append(f"  {name:<16}{shown}{angles['other']:>14.1f}°  {_verdict(angles)}")
+        lines += [f"  {line}" for line in verdict_words(face["verdicts"])]
+    if report["judged"]:
+        lines += ["", f"{tally_words(report['judged'])}."]
     return [*lines, *(f"Note: {warning}" for warning in report["warnings"])]
 
 

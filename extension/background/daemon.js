@@ -147,7 +147,7 @@ export async function jobResult(daemon, id) {
   const response = await proven(daemon, ROUTES.result, { id, timeout: BODY_MS });
   const summary = JSON.parse(response.headers.get("X-PMask-Report") ?? "null");
   const noFace = response.status === 204 && summary?.status === "no_face";
-  const isProtected = response.status === 200 && summary?.status === "protected";
+  const isProtected = response.status === 200 && ["protected", "already_protected"].includes(summary?.status);
   // Neither: what came is not known to be protected.
   if (!noFace && !isProtected) throw new PMaskError("engine_failed");
   return { blob: noFace ? null : await response.blob(), summary };

@@ -85,6 +85,9 @@
     .bad .status { color: var(--bad); font-weight: 600; }
     .cure { margin: 4px 0 0; color: var(--ink); overflow-wrap: anywhere; }
     .detail { margin: 4px 0 0; color: var(--quiet); font-size: 12.5px; overflow-wrap: anywhere; }
+    .detail summary { cursor: pointer; }
+    .detail div { max-height: 150px; margin-top: 4px; overflow-y: auto; }
+    .detail p { margin: 0 0 2px; }
     .bar { height: 5px; margin-top: 8px; border-radius: 3px; background: var(--line); overflow: hidden; }
     .bar i { display: block; height: 100%; width: 100%; border-radius: 3px; background: var(--accent);
       transform-origin: left; transform: scaleX(0); transition: transform .3s ease; }
@@ -152,9 +155,28 @@
   /** What became of a photo: its words, and good, warn or plain. */
   function resultOf({ state, summary }) {
     if (state !== "protected") return { text: words(`result_${state}`), tone: state === "original" ? "warn" : "plain" };
-    const { faces, hidden } = summary;
+    const { status, faces, hidden } = summary;
+    if (status === "already_protected") return { text: words("result_already"), tone: "good" };
     if (hidden < faces) return { text: words("result_partly", faces - hidden, faces), tone: "warn" };
-    return { text: faces === 1 ? words("result_protected_one") : words("result_protected", faces), tone: "good" };
+    const text = faces === 1 ? words("result_protected_one") : words("result_protected", faces);
+    return { text, tone: isWell(summary) ? "good" : "warn" };
+  }
+
+  /** No recogniser matches any face, neither one that the mask was made against nor one that only judged. */
+  function isWell({ faces, hidden, judged }) {
+    return hidden === faces && (!judged || judged.fooled === judged.recognisers);
+  }
+
+  /** "4 of 4 recognisers no longer match it (also after Instagram), ..." */
+  function judgedWords({ recognisers, fooled, unseen, upload }) {
+    if (fooled < recognisers) return words("judged_some", recognisers - fooled, recognisers, upload);
+    return words("judged_all", fooled, recognisers, upload, unseen);
+  }
+
+  /** One recogniser on one face: its sentence, and the figures behind it. */
+  function verdictWords({ sentence, angle, threshold }, face, faces) {
+    const said = words("judged_figures", sentence, Math.round(angle), Math.round(threshold));
+    return faces === 1 ? said : words("judged_face", face + 1, said);
   }
 
   /** One photo's line in the card. */
@@ -215,7 +237,7 @@
 
       // The buttons are made anew only when they change, so that the focus stays where it is.
       const kind = pending ? "pending" : photo.state === "failed" ? `failed ${photo.attempt} ${photo.error.code} ${repeats}` : photo.state;
-      if (kind !== this.kind) this.rest.replaceChildren(...(pending ? this.#pendingActions() : photo.state === "failed" ? this.#errorBlock(repeats) : []));
+      if (kind !== this.kind) this.rest.replaceChildren(...(pending ? this.#pendingActions() : photo.state === "failed" ? this.#errorBlock(repeats) : this.#verdicts()));
       this.kind = kind;
 
       const spoken = `${photo.file.name}: ${[text, found].filter(Boolean).join(", ")}`;
@@ -226,6 +248,15 @@
 
     #pendingActions() {
       return [this.#button("upload_original", "plain", "original")];
+    }
+
+    /** What recognisers say of the result: one sentence, and under it each one's own. */
+    #verdicts() {
+      const { state, summary, report } = this.photo;
+      if (state !== "protected" || !summary.judged) return [];
+      const faces = report?.faces ?? [];
+      const lines = faces.flatMap(({ verdicts }, i) => verdicts.map((verdict) => h("p", {}, verdictWords(verdict, i, faces.length))));
+      return [h("details", { class: "detail" }, h("summary", {}, judgedWords(summary.judged)), h("div", {}, ...lines))];
     }
 
     #errorBlock(repeats) {
@@ -351,7 +382,7 @@
     }
 
     #allWell() {
-      return this.#photos().every(({ state, summary }) => state !== "protected" || summary.hidden === summary.faces);
+      return this.#photos().every(({ state, summary }) => state !== "protected" || isWell(summary));
     }
 
     #headline() {

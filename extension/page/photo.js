@@ -41,7 +41,8 @@
       this.faces = null;
       this.job = null;
       this.blob = null;
-      this.summary = null; // of X-PMask-Report: {status, faces, hidden, converged, seconds, ssim}
+      this.summary = null; // of X-PMask-Report: {status, faces, hidden, converged, seconds, ssim, judged}
+      this.report = null; // the job's own, once it is done
       this.error = null;
       this.attempt = 0; // answers to an earlier attempt, or to a photo that is final, are dropped
     }
@@ -104,6 +105,7 @@
         if (job.revision !== seen) changed = this.now();
         if (this.now() - changed > STALL_MS) throw new PhotoError("timeout");
         seen = job.revision;
+        this.report = job.report ?? null;
         if (job.state === "done") return;
         if (job.state === "failed") throw new PhotoError(job.error?.code ?? "engine_failed", job.error?.message);
         if (job.state === "cancelled") throw new PhotoError("cancelled");

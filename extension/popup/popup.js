@@ -2,7 +2,7 @@
 
 import { api } from "../background/api.js";
 import { hostIn } from "../background/sites.js";
-import { ask, fillIn, lastWords, showStatus, words } from "../shared/ui.js";
+import { ask, fillIn, judgedWords, lastWords, showStatus, words } from "../shared/ui.js";
 
 const at = (id) => document.getElementById(id);
 
@@ -26,6 +26,7 @@ async function show() {
     at("add").onclick = () => openOptions(`#host=${encodeURIComponent(host)}`);
   }
   at("last").textContent = lastWords(last);
+  at("judged").textContent = judgedWords(last?.judged);
 }
 
 async function openOptions(hash = "") {

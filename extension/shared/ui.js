@@ -44,10 +44,19 @@ export async function showStatus(element, { quiet = false } = {}) {
   }
 }
 
-/** The last photo's result in words. @param {{status: string, faces: number, hidden: number} | null} last */
+/** The last photo's result in words. @param {object | null} last of X-PMask-Report */
 export function lastWords(last) {
   if (!last) return words("popup_none");
   if (last.status === "no_face") return words("result_no_face");
+  if (last.status === "already_protected") return words("result_already");
   if (last.hidden < last.faces) return words("result_partly", last.faces - last.hidden, last.faces);
   return last.faces === 1 ? words("result_protected_one") : words("result_protected", last.faces);
+}
+
+/** What recognisers said of it, if they were asked: "4 of 4 recognisers no longer match it (also after Instagram), ..." */
+export function judgedWords(judged) {
+  if (!judged) return "";
+  const { recognisers, fooled, unseen, upload } = judged;
+  if (fooled < recognisers) return words("judged_some", recognisers - fooled, recognisers, upload);
+  return words("judged_all", fooled, recognisers, upload, unseen);
 }

@@ -43,6 +43,7 @@ class FakeEngine:
 
     faces: int = 2
     hidden: int = 2
+    fooled: int = 4
     seconds: float = 0.0
     error: PMaskError | None = None
     options: list[MaskOptions] = field(default_factory=list)
@@ -66,9 +67,13 @@ class FakeEngine:
             raise Cancelled("cancelled")
         if self.error:
             raise self.error
-        faces = [{"hidden": i < self.hidden, "converged": False, "ssim": 0.97} for i in range(self.faces)]
+        verdict = {"sentence": "sface no longer matches it", "angle": 99.6, "threshold": 68.8}
+        face = {"converged": False, "ssim": 0.97, "verdicts": [verdict]}
+        faces = [{**face, "hidden": i < self.hidden} for i in range(self.faces)]
         status = "protected" if faces else "no_face"
-        return Protection(data=mark(data) if faces else b"", report={"status": status, "faces": faces, "seconds": 0.1})
+        judged = {"recognisers": 4, "fooled": self.fooled, "unseen": 2, "upload": "Instagram"} if faces else None
+        report = {"status": status, "faces": faces, "seconds": 0.1, "judged": judged}
+        return Protection(data=mark(data) if faces else b"", report=report)
 
     async def close(self) -> None:
         pass

@@ -163,6 +163,16 @@ test("the daemon's own code comes through, and silence is daemon_off", async () 
   await assert.rejects(daemon.prove({ ...mine, port: 1 }), { code: "daemon_off" });
 });
 
+for (const status of ["protected", "already_protected"]) {
+  test(`a result that is ${status} has bytes`, async (t) => {
+    const headers = { "X-PMask-Report": JSON.stringify({ status }) };
+    const server = await serve(GOOD, () => ({ status: 200, headers, body: "bytes" }));
+    t.after(server.close);
+    const { blob, summary } = await daemon.jobResult({ port: server.port, token: TOKEN, client: { id: "c" } }, "1");
+    assert.deepEqual([JSON.parse(await blob.text()), summary], ["bytes", { status }]);
+  });
+}
+
 for (const [what, status, report, expected] of [
   ["204 with a report is no face", 204, { status: "no_face", faces: 0 }, null],
   ["204 without one is a failure", 204, null, "engine_failed"],

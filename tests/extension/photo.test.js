@@ -82,6 +82,20 @@ test("a result without bytes is no protected photo", async () => {
   }
 });
 
+test("the job's report is kept for its verdicts", async () => {
+  const report = { faces: [{ verdicts: [] }] };
+  const { photo } = photoWith({ protect: [{ id: "7" }], follow: [running, { ...done, report }], result: [result] });
+  await photo.run();
+  assert.deepEqual(photo.report, report);
+});
+
+test("a photo that was protected before counts as protected, its bytes are what goes", async () => {
+  const before = { blob, summary: { status: "already_protected", faces: 0 } };
+  const { photo } = photoWith({ protect: [{ id: "7" }], follow: [done], result: [before] });
+  await photo.run();
+  assert.deepEqual([photo.state, photo.blob], ["protected", blob]);
+});
+
 test("no face", async () => {
   const { photo } = photoWith({ protect: [{ id: "7" }], follow: [done], result: [{ blob: null, summary: { status: "no_face" } }] });
   await photo.run();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 
 from pmask.errors import Cancelled, DeviceUnavailable
 from pmask.report import Distance, FaceReport, Progress, Report
@@ -31,8 +32,8 @@ class _Result:
 class Good:
     """Gives the photo back with a mark. Prints, as libraries do, where it must not harm."""
 
-    def __init__(self, device: str) -> None:
-        self.device = device
+    def __init__(self, device: str, gallery: Path | None = None) -> None:
+        self.device, self.gallery = device, gallery
 
     def protect(self, data, options, on_progress, cancelled):
         print("a stray print")
@@ -80,6 +81,20 @@ class Choosy(Good):
         return super().protect(data, options, on_progress, cancelled)
 
 
-def no_device(device: str):
+class Galleried(Good):
+    """Gives back the folder that it was told."""
+
+    def protect(self, data, options, on_progress, cancelled):
+        return _Result(str(self.gallery).encode(), "protected", self.device)
+
+
+class Before(Good):
+    """Has protected every photo before."""
+
+    def protect(self, data, options, on_progress, cancelled):
+        return _Result(data, "already_protected", self.device)
+
+
+def no_device(device: str, gallery: Path | None = None):
     """Cannot be made."""
     raise DeviceUnavailable(f"there is no {device}")

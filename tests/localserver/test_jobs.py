@@ -21,9 +21,10 @@ REPORT = {
     "status": "protected",
     "faces": [FACE, FACE | {"hidden": False, "converged": False, "ssim": 0.969}],
     "seconds": 1.5,
+    "judged": {"recognisers": 4, "fooled": 3, "unseen": 2, "upload": "Instagram"},
 }
 PROTECTED = Protection(data=b"protected bytes", report=REPORT)
-NO_FACE = Protection(data=b"", report={"status": "no_face", "faces": [], "seconds": 0.5})
+NO_FACE = Protection(data=b"", report={"status": "no_face", "faces": [], "seconds": 0.5, "judged": None})
 
 
 def masking(fraction: float, faces: int | None = 2) -> Progress:
@@ -42,10 +43,22 @@ async def test_a_photo_is_protected(daemon, photo):
         assert "nosniff" == answer.headers["X-Content-Type-Options"]
         summary = answer.headers["X-PMask-Report"]
     expected = {"status": "protected", "faces": 2, "hidden": 1, "converged": 1, "seconds": 1.5, "ssim": 0.969}
+    expected["judged"] = {"recognisers": 4, "fooled": 3, "unseen": 2, "upload": "Instagram"}
     assert json.dumps(expected, separators=(",", ":")) == summary
     async with daemon.request("DELETE", f"/v1/jobs/{job}") as answer:
         assert (204, b"") == (answer.status, await answer.read())
     assert (404, "not_found") == await daemon.refusal("GET", f"/v1/jobs/{job}")
+
+
+async def test_a_photo_that_was_protected_before_is_a_200(daemon, photo):
+    """The same way as a photo that was protected now: its bytes, unchanged, are what to upload."""
+    job = await daemon.post(photo)
+    report = {"status": "already_protected", "faces": [], "seconds": 0.1, "judged": None}
+    daemon.engine.say(Protection(data=photo, report=report))
+    await daemon.until(job, "done")
+    async with daemon.request("GET", f"/v1/jobs/{job}/result") as answer:
+        assert (200, photo) == (answer.status, await answer.read())
+        assert "already_protected" == json.loads(answer.headers["X-PMask-Report"])["status"]
 
 
 async def test_a_photo_without_a_face_is_never_a_200(daemon, photo):
@@ -56,7 +69,7 @@ async def test_a_photo_without_a_face_is_never_a_200(daemon, photo):
     async with daemon.request("GET", f"/v1/jobs/{job}/result") as answer:
         assert (204, b"") == (answer.status, await answer.read())
         expected = {"status": "no_face", "faces": 0, "hidden": 0, "converged": 0, "seconds": 0.5, "ssim": None}
-        assert expected == json.loads(answer.headers["X-PMask-Report"])
+        assert expected | {"judged": None} == json.loads(answer.headers["X-PMask-Report"])
 
 
 async def test_the_engine_gets_the_photo_and_the_options(daemon, photo):
@@ -383,7 +396,7 @@ async def test_options_say_what_can_be_chosen(daemon):
     """The extension's settings are drawn from this and from nothing else."""
     status, body = await daemon.json("GET", "/v1/options")
     assert 200 == status
-    assert {"defaults", "ranges", "recognisers", "devices", "limits"} == set(body)
+    assert {"defaults", "ranges", "recognisers", "uploads", "devices", "limits"} == set(body)
     assert MaskOptions() == MaskOptions.from_mapping(body["defaults"])
     assert {"delta": [0, 10], "omega": [0, 0.5]} == body["ranges"]
     assert {"name", "network", "training", "licence"} == set(body["recognisers"][0])

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import localserver
 import pmask
 from localserver import errors
-from localserver.app import create_app
+from localserver.app import _summary, create_app
 from localserver.clients import CODE_ALPHABET, CODE_LIFETIME, WRONG_PER_CODE, WRONG_PER_MINUTE, Clients
 from localserver.config import DEFAULT_PORT, Config
+from localserver.jobs import Protection
 from pmask import errors as pmask_errors
 from pmask.errors import PMaskError
+from pmask.report import BARE, Status, Verdict, tally
 
 ROOT = Path(localserver.__file__).resolve().parent.parent
 DOCUMENT = (ROOT / "localserver" / "PROTOCOL.md").read_text(encoding="utf-8")
@@ -87,6 +91,24 @@ def test_the_documents_figures_are_the_codes():
     assert f"at most {config.queue_bytes >> 20} MB of photos and results" in DOCUMENT
     assert "for 10 minutes, and then forgotten" in DOCUMENT
     assert 10 * 60 == config.keep_result
+
+
+def test_the_summarys_keys_are_the_documents():
+    """X-PMask-Report is what the extension's card is drawn from."""
+    documented = [set(re.findall(r'"(\w+)"', keys)) for keys in re.findall(r"`(?:\w+ JSON )?(\{[^`]*\})`", DOCUMENT)]
+    face = {"hidden": True, "converged": True, "ssim": 0.97}
+    verdict = Verdict(recogniser="dlib", in_team=False, upload=BARE, angle=30.0, threshold=22.0, nearest_other=24.0)
+    report = {"status": "protected", "faces": [face], "seconds": 1.0, "judged": tally([[verdict]])}
+    assert set(json.loads(_summary(Protection(data=b"", report=report)))) in documented
+    assert set(report["judged"]) in documented
+
+
+def test_the_statuses_are_the_documents_and_the_clients():
+    """A status that the extension does not know would hold a protected photo back."""
+    client = (ROOT / "extension" / "background" / "daemon.js").read_text(encoding="utf-8")
+    for status in get_args(Status):
+        assert f'"{status}"' in client
+        assert status in DOCUMENT or status.replace("_", " ") in DOCUMENT
 
 
 def test_the_version_is_the_projects():

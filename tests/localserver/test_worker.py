@@ -96,6 +96,18 @@ async def test_a_photo_without_a_face_sends_no_bytes_back(engine_of):
     assert (b"", "no_face") == (protection.data, protection.report["status"])
 
 
+async def test_a_photo_that_was_protected_before_comes_back_as_it_was(engine_of):
+    """It is what the page gets: bytes that are empty would read as "no face, upload the original"."""
+    protection = await protect(engine_of("Before"), data=b"masked bytes")
+    assert (b"masked bytes", "already_protected") == (protection.data, protection.report["status"])
+
+
+async def test_the_worker_is_told_the_gallery(engine_of, tmp_path):
+    """The folder is the daemon's setting, and only the worker reads photos."""
+    engine = engine_of("Galleried", gallery=tmp_path)
+    assert str(tmp_path).encode() == (await protect(engine)).data
+
+
 async def test_a_crash_fails_that_photo_only(engine_of):
     """A segmentation fault in a native library takes neither the daemon nor the next photo with it."""
     engine = engine_of("Choosy")
@@ -217,7 +229,7 @@ async def test_a_worker_that_speaks_nonsense_is_replaced(engine_of, monkeypatch,
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "babble.py").write_text(
         "import __main__, gc, time\n"
-        "def make(device):\n"
+        "def make(device, gallery):\n"
         "    [worker] = [one for one in gc.get_objects() if isinstance(one, __main__.Worker)]\n"
         f"    worker._outbox.raw.write({junk!r})\n"
         "    time.sleep(600)\n"

@@ -12,9 +12,9 @@ from pmask.report import Distance, FaceReport, Report
 
 
 class Painter:
-    """See `pmask.protect.Protector`."""
+    """See `localserver.resident.Resident`."""
 
-    def __init__(self, device):
+    def __init__(self, device, gallery=None):
         self.device = device
 
     def protect(self, data, options, on_progress, cancelled):
