@@ -129,7 +129,7 @@ def _rows(name: str, shelf: Shelf) -> Embeddings:
 def _read(file: Path) -> Kept | None:
     """A file of the cache, or None where there is none that can be read: it can be made again."""
     try:
-        with np.load(file) as stored:
+        with file.open("rb") as stream, np.load(stream) as stored:
             about = json.loads(str(stored["about"]))
             ends = np.cumsum(about["faces"])[:-1]
             names = tuple(about["recognisers"])

@@ -6,22 +6,30 @@ import json
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pmask import cli, protect
-from pmask.gallery import gallery_path
+from pmask import cli, gallery, protect
 from pmask.mask import Search
+from pmask.recognisers.specs import SPECS
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch, protector):
-    """The real engine, warm, with a short search: strength is tested elsewhere."""
-    quick = protect.Protector(device="cpu", search=Search(iterations=4))
-    quick._recognisers = protector._recognisers
-    monkeypatch.setattr(cli, "_protector", lambda options: quick)
+def _quick(monkeypatch, protector, tmp_path_factory):
+    """The real engine, warm, with a short search: strength is tested elsewhere. State and galleries are the test's."""
+
+    def quick(options, album=None, record=None):
+        made = protect.Protector(device="cpu", search=Search(iterations=4), album=album, record=record)
+        made._recognisers = protector._recognisers
+        return made
+
+    monkeypatch.setattr(cli, "_protector", quick)
+    monkeypatch.setenv("PMASK_HOME", str(tmp_path_factory.mktemp("state")))
+    cache = tmp_path_factory.mktemp("cache")  # of galleries; the weights stay where they are
+    monkeypatch.setattr(gallery, "cache_dir", lambda: cache)
 
 
 @pytest.fixture
@@ -47,7 +55,11 @@ def test_protect_writes_beside_the_photo_and_prints_the_contract(photos, capsys)
     assert ("protected", None) == (result["status"], result["code"])
     (face,) = result["faces"]
     expected = {"box", "landmarks", "hidden", "converged", "iterations", "seconds", "ssim", "psnr", "distances"}
-    assert expected == set(face)
+    assert expected | {"references", "verdicts"} == set(face)
+    verdict = {"recogniser", "in_team", "upload", "angle", "threshold", "nearest_other", "matches", "sentence"}
+    assert verdict == set(face["verdicts"][0])
+    assert {"bare", "instagram"} == {verdict["upload"] for verdict in face["verdicts"]}
+    assert {"recognisers", "fooled", "unseen", "upload"} == set(result["judged"])
     assert {"sface", "mobilefacenet"} == set(face["distances"])
     assert original == (photos / "face.png").read_bytes()
     with Image.open(photos / "face.protected.png") as image:
@@ -73,6 +85,30 @@ def test_people_get_words(photos, capsys):
     words = capsys.readouterr().out
     assert "nearest stranger" in words
     assert "no face found" in words
+    assert "faceres, which never saw the mask," in words
+    assert "recognisers no longer match any face (also after Instagram)" in words
+
+
+def test_photos_of_one_command_find_one_another(photos, capsys, astronaut):
+    """All are looked at before the first is masked, so the first is hidden from the last too."""
+    Image.fromarray(np.ascontiguousarray(astronaut[:, ::-1])).save(photos / "mirror.png")
+    names = ["face.png", "half.jpg", "mirror.png"]
+    assert 1 == cli.main(["protect", *(str(photos / name) for name in names), "--json"])
+    first, _, last = printed(capsys)
+    assert [2, 2] == [result["faces"][0]["references"] for result in (first, last)]
+
+
+def test_a_photo_is_protected_once(photos, capsys):
+    """Picked again, PMask's own work passes unchanged; --again masks it anew."""
+    assert 0 == cli.main(["protect", str(photos / "face.png"), "--as", "x", "--json"])
+    assert "X" == printed(capsys)[0]["judged"]["upload"]
+    again = ["protect", str(photos / "face.protected.png"), "--out", str(photos / "twice")]
+    assert 0 == cli.main(again)
+    assert "protected by PMask before" in capsys.readouterr().out
+    once, twice = photos / "face.protected.png", photos / "twice" / "face.protected.protected.png"
+    assert once.read_bytes() == twice.read_bytes()
+    assert 0 == cli.main([*again, "--again", "--json"])
+    assert "protected" == printed(capsys)[0]["status"]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +122,9 @@ def test_people_get_words(photos, capsys):
         ["protect", "face.png", "coffee.jpg", "-o", "both.png"],
         ["protect", "face.png", "--out", "a", "-o", "b"],
         ["protect", "face.png", "--gallery", "absent"],
+        ["protect", "face.png", "--as", "myspace"],
+        ["gallery", "build", "absent"],
+        ["gallery", "delete"],
         ["check", "face.png"],
         ["check", "face.png", "--against", "face.png", "--models", "nobody"],
         ["models", "fetch", "nobody"],
@@ -130,9 +169,13 @@ def test_check_says_who_matches(photos, capsys, astronaut):
     assert 1 == cli.main([*arguments, "--as", "instagram", "--json"])
     (result,) = printed(capsys)
     verdicts = result["faces"][0]
-    assert ["sface", "mobilefacenet", "faceres", "dlib"] == [verdict["recogniser"] for verdict in verdicts]
+    assert [(upload, name) for upload in ("bare", "instagram") for name in SPECS] == [
+        (verdict["upload"], verdict["recogniser"]) for verdict in verdicts
+    ]
     assert all(verdict["matches"] for verdict in verdicts)
     assert 1 == cli.main([*arguments, "--models", "dlib"])
+    assert "dlib, which never saw the mask, still matches it" in capsys.readouterr().out
+    assert 1 == cli.main([*arguments, "--models", "dlib", "--team", "dlib,faceres"])
     assert "dlib still matches it" in capsys.readouterr().out
 
 
@@ -142,16 +185,37 @@ def test_check_needs_a_face(photos, capsys):
     assert "no face was found in the photo" in capsys.readouterr().err
 
 
-def test_a_gallery_is_built_once_and_only_for_its_owner(photos, capsys, monkeypatch, tmp_path_factory):
-    """Embeddings of real people are private."""
-    monkeypatch.setenv("PMASK_CACHE", str(tmp_path_factory.mktemp("cache")))
+def test_a_gallery_is_built_listed_and_deleted(photos, capsys):
+    """Embeddings of real people are private: their owner sees what is kept and can be rid of it."""
     assert 0 == cli.main(["gallery", "build", str(photos), "--team", "sface"])
     assert "1 faces" in capsys.readouterr().out
-    kept = gallery_path(photos, ["sface"])
-    assert 0o600 == stat.S_IMODE(kept.stat().st_mode)
-    made = kept.stat().st_mtime_ns
+    assert 0 == cli.main(["gallery", "list", "--json"])
+    (row,) = printed(capsys)[0]
+    assert (str(photos), 3, 1) == (row["folder"], row["photos"], row["faces"])
+    assert 0o600 == stat.S_IMODE(Path(row["file"]).stat().st_mode)
+    assert 0 == cli.main(["gallery", "delete", str(photos)])
+    assert not Path(row["file"]).exists()
+    assert 2 == cli.main(["gallery", "delete", str(photos)])
     assert 0 == cli.main(["gallery", "build", str(photos), "--team", "sface"])
-    assert made == kept.stat().st_mtime_ns
+    assert 0 == cli.main(["gallery", "delete", "--all"])
+    capsys.readouterr()
+    assert 0 == cli.main(["gallery", "list"])
+    assert "no gallery is kept" in capsys.readouterr().out
+
+
+def test_protect_takes_a_gallery(photos, capsys, astronaut, tmp_path_factory):
+    """A folder of only one's own faces works too: the strangers are the decoys."""
+    own = tmp_path_factory.mktemp("own")
+    Image.fromarray(np.ascontiguousarray(astronaut[:, ::-1])).save(own / "mirror.png")
+    assert 0 == cli.main(["protect", str(photos / "face.png"), "--gallery", str(own), "--json"])
+    assert 2 == printed(capsys)[0]["faces"][0]["references"]
+
+
+def test_a_gallery_without_a_face_is_told(photos, capsys):
+    """A folder that was mistyped must not read as built."""
+    (photos / "face.png").unlink()
+    assert 1 == cli.main(["gallery", "build", str(photos), "--team", "sface"])
+    assert "no face was found" in capsys.readouterr().err
 
 
 def test_models_are_listed_and_verified(capsys, protector):

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from pmask import protect
 from pmask.check import check
-from pmask.errors import BrokenImage, Cancelled, DeviceUnavailable
+from pmask.errors import BrokenImage, Cancelled, DeviceUnavailable, WeightsUnavailable
 from pmask.images import decode
+from pmask.mask import angle
 from pmask.options import MaskOptions
+from pmask.people import Album
 from pmask.protect import Protector, choose_device
-from pmask.uploads import UPLOADS
+from pmask.recognisers.specs import DEFAULT_TEAM, SPECS
+from pmask.record import Record
+from pmask.report import BARE
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +76,42 @@ def test_the_report_is_true_of_the_delivered_bytes(protection, astronaut, protec
 def test_recognisers_no_longer_match_it_not_even_those_outside_the_team(protection, astronaut, protector):
     """The promise of the product, judged as an intruder would: detected and aligned afresh, after an upload."""
     delivered = decode(protection.data).rgb
-    for upload in (lambda rgb: rgb, UPLOADS["jpeg70"], UPLOADS["instagram"]):
-        (verdicts,) = check(protector, delivered, [astronaut], upload=upload)
-        assert [] == [verdict.recogniser for verdict in verdicts if verdict.matches]
-    (verdicts,) = check(protector, astronaut, [astronaut[:, ::-1].copy()])
-    assert all(verdict.matches for verdict in verdicts), "the unprotected face, mirrored, is matched by all"
+    (verdicts,) = check(protector, delivered, [astronaut], uploads=(BARE, "jpeg70", "instagram"))
+    assert [] == [verdict.sentence for verdict in verdicts if verdict.matches]
+
+
+def test_the_verdicts_are_those_of_a_check_of_the_two_files(protection, astronaut, protector):
+    """The report tells nothing that the person could not find out from the files alone."""
+    (face,) = protection.report.faces
+    (again,) = check(protector, decode(protection.data).rgb, [astronaut], uploads=(BARE, "instagram"))
+    assert [(v.recogniser, v.upload, v.in_team) for v in again] == [
+        (v.recogniser, v.upload, v.in_team) for v in face.verdicts
+    ]
+    assert [v.angle for v in again] == pytest.approx([v.angle for v in face.verdicts], abs=0.1)
+
+
+def test_others_than_the_team_judge(protection):
+    """A mask that only its own team no longer matches proves nothing."""
+    (face,) = protection.report.faces
+    judged = {verdict.recogniser: verdict.in_team for verdict in face.verdicts}
+    assert {"sface": True, "mobilefacenet": True} == {name: True for name, in_team in judged.items() if in_team}
+    assert not judged[next(name for name in SPECS if name not in DEFAULT_TEAM)]
+    tally = protection.report.to_json()["judged"]
+    assert (len(judged), len(judged) - 2) == (tally["recognisers"], tally["unseen"])
+
+
+def test_a_judge_that_cannot_be_had_costs_a_warning(hasty, astronaut, encoded, monkeypatch):
+    """Without a network the photo is protected all the same, and the person knows who was not asked."""
+
+    def unavailable(name, device, say):
+        raise WeightsUnavailable("no network")
+
+    monkeypatch.setattr(protect, "load", unavailable)
+    monkeypatch.setattr(hasty, "_recognisers", {name: hasty.recogniser(name) for name in DEFAULT_TEAM})
+    report = hasty.protect(encoded(astronaut, "PNG")).report
+    assert "protected" == report.status
+    assert any("could not judge the result: no network" in warning for warning in report.warnings)
+    assert set(DEFAULT_TEAM) == {verdict.recogniser for verdict in report.faces[0].verdicts}
 
 
 def test_progress_goes_forward_through_every_stage(protection, steps):
@@ -151,16 +189,80 @@ def test_a_face_cut_by_the_border_is_masked(hasty, astronaut, encoded):
     assert all(min(d.after for d in face.distances.values()) > 10 for face in protection.report.faces)
 
 
-def test_the_gallery_of_others_decides_the_goal(hasty, astronaut, encoded, protector):
-    """With a near stranger in the gallery the goal is nearer."""
-    near = {
-        name: part.cpu().numpy() for name, part in protector.embeddings(astronaut[:, ::-1].copy(), ["dlib"]).items()
-    }
-    options = MaskOptions(team=("dlib",))
-    (usual,), (other,) = (
-        hasty.protect(encoded(astronaut, "PNG"), options, others=o).report.faces for o in (None, near)
-    )
-    assert other.distances["dlib"].goal < usual.distances["dlib"].goal
+def turned(embeddings, degrees):
+    """Unit embeddings (n, dim) at an angle from others, each in its own random direction."""
+    rng = np.random.default_rng(0)
+    aside = rng.standard_normal(embeddings.shape)
+    aside -= (aside * embeddings).sum(1, keepdims=True) * embeddings
+    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+    return (np.cos(np.radians(degrees)) * embeddings + np.sin(np.radians(degrees)) * aside).astype(np.float32)
+
+
+def test_a_near_stranger_in_the_gallery_decides_the_goal(hasty, astronaut, encoded):
+    """N(x) is looked for among the gallery's strangers and the decoys together."""
+    own = hasty.embeddings(astronaut, ["dlib"])["dlib"].numpy()
+    near, far = {"dlib": turned(own, 22.5)}, {"dlib": turned(own, 90)}
+    goals = [
+        hasty.protect(encoded(astronaut, "PNG"), MaskOptions(team=("dlib",)), gallery=gallery).report.faces[0].distances
+        for gallery in (None, near, far)
+    ]
+    usual, nearer, farther = (distances["dlib"].goal for distances in goals)
+    assert usual > 45 + 0.1
+    assert 45 == pytest.approx(nearer, abs=0.1)
+    assert usual == pytest.approx(farther, abs=0.1)
+
+
+def test_the_persons_other_photos_count(hasty, astronaut, encoded):
+    """Hidden means hidden from all photos of the person: `after` is the angle to the nearest of them (D_l in Eq. 4)."""
+    mirrored = astronaut[:, ::-1].copy()
+    gallery = {name: rows.numpy() for name, rows in hasty.embeddings(mirrored, DEFAULT_TEAM).items()}
+    protection = hasty.protect(encoded(astronaut, "PNG"), gallery=gallery)
+    (face,) = protection.report.faces
+    assert 2 == face.references
+    where = hasty.detect(astronaut)
+    own = hasty.embed(astronaut, where, DEFAULT_TEAM)
+    after = hasty.embed(decode(protection.data).rgb, where, DEFAULT_TEAM)
+    for name, distance in face.distances.items():
+        references = (own[name], torch.from_numpy(gallery[name]))
+        angles = [math.degrees(angle(after[name], reference).item()) for reference in references]
+        assert min(angles) == pytest.approx(distance.after, abs=0.1)
+        assert distance.other > 45, "the person's own photo is no stranger"
+
+
+def test_photos_of_one_upload_find_one_another(hasty, astronaut, encoded, monkeypatch):
+    """Two photos of one person in one post: each must be hidden from the other too, and from no copy of itself."""
+    monkeypatch.setattr(hasty, "_album", Album())
+    first, second = encoded(astronaut, "PNG"), encoded(astronaut[:, ::-1].copy(), "PNG")
+    assert 1 == hasty.protect(first).report.faces[0].references
+    assert 1 == hasty.protect(first).report.faces[0].references
+    hasty.remember(second, DEFAULT_TEAM)
+    assert 2 == hasty.protect(first).report.faces[0].references
+
+
+def test_a_photo_that_was_protected_is_not_masked_again(hasty, original, tmp_path, monkeypatch):
+    """A second mask costs quality and hides nothing more; the person may want it nevertheless."""
+    monkeypatch.setattr(hasty, "_record", Record(tmp_path))
+    first = hasty.protect(original)
+    again = hasty.protect(first.data)
+    assert (first.data, "already_protected", ()) == (again.data, again.report.status, again.report.faces)
+    assert "protected" == hasty.protect(original).report.status
+    assert "protected" == hasty.protect(first.data, MaskOptions(again=True)).report.status
+
+
+def test_the_protected_file_carries_no_mark(hasty, original, tmp_path, monkeypatch):
+    """What a scraper could read, it would: with the record and without it, the same bytes."""
+    bare = hasty.protect(original).data
+    monkeypatch.setattr(hasty, "_record", Record(tmp_path))
+    assert bare == hasty.protect(original).data
+
+
+def test_a_record_that_cannot_be_written_costs_a_warning(hasty, original, tmp_path, monkeypatch):
+    """A full disk must not hold back a photo that is protected."""
+    (tmp_path / "state").write_text("a file where a folder should be")
+    monkeypatch.setattr(hasty, "_record", Record(tmp_path / "state"))
+    report = hasty.protect(original).report
+    assert "protected" == report.status
+    assert any("masked a second time" in warning for warning in report.warnings)
 
 
 def test_cancelling_raises(hasty, original):

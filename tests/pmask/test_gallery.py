@@ -1,0 +1,98 @@
+"""A folder of people, kept as embeddings: looked at once, and again where it has changed."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pmask import gallery
+
+NAMES = ("sface",)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, astronaut):
+    """A folder with a face and a file that is no photo; its embeddings are kept beside it."""
+    monkeypatch.setattr(gallery, "cache_dir", lambda: tmp_path / "cache")
+    people = tmp_path / "people"
+    people.mkdir()
+    Image.fromarray(astronaut).save(people / "face.png")
+    (people / "notes.txt").write_text("no photo")
+    return people
+
+
+class Looks(list):
+    """Hears which photos were looked at, as (done, in all)."""
+
+    def __call__(self, done, total):
+        self.append((done, total))
+
+
+def test_a_photo_is_looked_at_once(folder, protector):
+    """Thousands of photos take an hour the first time, and no time after that."""
+    first, second = Looks(), Looks()
+    built = gallery.build(folder, protector, NAMES, first)
+    again = gallery.build(folder, protector, NAMES, second)
+    assert ([(1, 2), (2, 2)], []) == (first, second)
+    np.testing.assert_array_equal(built["sface"], again["sface"])
+    assert (1, 128) == built["sface"].shape
+
+
+def test_a_changed_folder_is_looked_at_where_it_changed(folder, protector, astronaut):
+    """A photo more, and one that was replaced."""
+    gallery.build(folder, protector, NAMES)
+    Image.fromarray(np.ascontiguousarray(astronaut[:, ::-1])).save(folder / "mirror.png")
+    looks = Looks()
+    assert 2 == len(gallery.build(folder, protector, NAMES, looks)["sface"])
+    assert [(1, 1)] == looks
+    os.utime(folder / "face.png", (1, 1))
+    assert 2 == len(gallery.build(folder, protector, NAMES, looks)["sface"])
+    assert [(1, 1), (1, 1)] == looks
+
+
+def test_what_is_gone_is_forgotten(folder, protector):
+    """A photo that was taken out of the folder must not live on in the cache."""
+    gallery.build(folder, protector, NAMES)
+    (folder / "face.png").unlink()
+    assert 0 == len(gallery.build(folder, protector, NAMES)["sface"])
+    (kept,) = gallery.kept()
+    assert (["notes.txt"], 0) == ([stamp.split("|")[0] for stamp in kept.shelf], kept.faces)
+
+
+def test_another_recogniser_looks_at_all(folder, protector):
+    """Embeddings of one recogniser say nothing to another."""
+    gallery.build(folder, protector, NAMES)
+    looks = Looks()
+    built = gallery.build(folder, protector, ("sface", "dlib"), looks)
+    assert ([(1, 2), (2, 2)], {"sface": (1, 128), "dlib": (1, 128)}) == (
+        looks,
+        {name: rows.shape for name, rows in built.items()},
+    )
+
+
+def test_a_stopped_build_goes_on_where_it_was(folder, protector, astronaut):
+    """Hours of work are not lost to a cancel."""
+    Image.fromarray(np.ascontiguousarray(astronaut[:, ::-1])).save(folder / "mirror.png")
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gallery.build(folder, protector, NAMES, stop)
+    looks = Looks()
+    assert 2 == len(gallery.build(folder, protector, NAMES, looks)["sface"])
+    assert [(1, 2), (2, 2)] == looks
+
+
+def test_a_damaged_file_is_made_again(folder, protector):
+    """It is a cache."""
+    gallery.build(folder, protector, NAMES)
+    (kept,) = gallery.kept()
+    kept.file.write_bytes(kept.file.read_bytes()[:100])
+    assert [] == gallery.kept()
+    assert 1 == len(gallery.build(folder, protector, NAMES)["sface"])
+    assert 1 == gallery.delete_all()
+    assert [] == gallery.kept()
