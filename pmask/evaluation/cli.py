@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SET",
         help="only photos of this set are protected (%(default)s)",
     )
+    add("--same", action="append", default=[], metavar="A=B", help="two names of one person; may be given again")
     add("--pipelines", default="paper", metavar="A,B", help="names, paper or all (%(default)s)")
     add("--detector", default="mtcnn", choices=["mtcnn", "yunet"], help="the intruder's (%(default)s)")
     add("--method", default="pmask", metavar="NAME", help="what protects: pmask, paper or none (%(default)s)")
@@ -92,6 +93,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         photos=options.photos,
         gallery_people=options.gallery_people,
         source=options.source,
+        same=tuple(_pair(text) for text in options.same),
         pipelines=groups.get(options.pipelines, _names(options.pipelines)),
         detector=options.detector,
         search=METHODS[options.method],
@@ -106,6 +108,13 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    one, sign, other = text.partition("=")
+    if not sign:
+        raise BadOption(f"--same {text} must be two names, as in --same A=B")
+    return one, other
 
 
 class _Meter:
@@ -132,10 +141,12 @@ class _Meter:
         if step.stage != self._stage:
             self._stage, self._began, self._said = step.stage, now, 0.0
             self._task = self._bar.add_task(step.stage, total=step.total)
+        if step.done == 1:
+            self._began = now  # until then recognisers were being loaded
         self._bar.update(self._task, completed=step.done)
         if self._lines and (now - self._said >= LINE_EVERY_S or step.done == step.total):
             self._said = now
-            left = (now - self._began) / step.done * (step.total - step.done) if step.done else None
+            left = (now - self._began) / (step.done - 1) * (step.total - step.done) if step.done > 1 else None
             rest = (
                 ""
                 if left is None

@@ -109,7 +109,7 @@ def _of_file(path: Path, threads: int) -> Recognise:
         import onnxruntime  # only an evaluation needs it
     except ImportError as error:
         raise WeightsUnavailable(
-            "intruders run in onnxruntime, which is not installed: pip install onnxruntime"
+            "intruders run in onnxruntime, which is not installed: pip install pmask[evaluate]"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3

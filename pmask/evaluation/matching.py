@@ -113,6 +113,19 @@ def match_cosine(a: Shots, b: Shots | None = None, rate: float = FALSE_MATCHES) 
     return float(np.partition(pairs, len(pairs) - 1 - allowed)[len(pairs) - 1 - allowed])
 
 
+def twins(shots: Shots) -> set[tuple[str, str]]:
+    """Names under which one person may be hidden twice: their averages are more alike than the photos of one person
+    usually are to one another (the median)."""
+    templates = shots.templates()
+    same = (shots.people[:, None] == shots.people[None]) & np.tri(len(shots.people), k=-1, dtype=bool)
+    usual = cosines(shots, shots)[same]
+    usual = usual[np.isfinite(usual)]
+    if not len(usual):
+        return set()
+    close = (cosines(templates, templates) > np.median(usual)) & ~np.tri(len(templates.people), dtype=bool)
+    return {(str(templates.people[i]), str(templates.people[j])) for i, j in np.argwhere(close)}
+
+
 def share(values: npt.ArrayLike, people: npt.NDArray[np.str_], seed: int = 0) -> Share:
     """``values`` (n), true or false, as a percentage of each person, then over them. people (n): whose each is."""
     array = np.asarray(values, np.float64)

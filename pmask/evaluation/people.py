@@ -66,9 +66,12 @@ class Split:
         return [photo for person in self.chosen for photo in person.gallery]
 
 
-def find_people(folder: Path) -> list[Person]:
+def find_people(folder: Path, same: Sequence[tuple[str, str]] = ()) -> list[Person]:
     """Everyone in ``folder``, sorted by name: a person is a folder that directly holds photos, or a photo of a folder
-    called DISTRACTORS. One name in two sets is one person. Raises BadOption where there is nobody."""
+    called DISTRACTORS. One name in two sets is one person, and so are two names of ``same``, who get the second's.
+
+    Raises BadOption where there is nobody, or nobody of a name in ``same``.
+    """
     if not folder.is_dir():
         raise BadOption(f"--faces {folder} is no folder; name one that holds a folder of photos for each person")
     found: dict[str, dict[str, Photo]] = defaultdict(dict)
@@ -83,6 +86,11 @@ def find_people(folder: Path) -> list[Person]:
         found[name].setdefault(digest, Photo(path=path, source=source, digest=digest))
     if not found:
         raise BadOption(f"--faces {folder} holds no photos; it must hold a folder of photos for each person")
+    for names in same:
+        first, second = map(normalised, names)
+        if first == second or not {first, second} <= set(found):
+            raise BadOption(f"--same {'='.join(names)} must be two different names of people in {folder}")
+        found[second] = found.pop(first) | found[second]
     return [Person(name=name, photos=tuple(photos.values())) for name, photos in sorted(found.items())]
 
 

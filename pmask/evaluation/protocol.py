@@ -27,7 +27,7 @@ from pmask.evaluation.intruders import Intruder, catalogue, judges
 from pmask.evaluation.matching import FALSE_MATCHES, Share, Shots
 from pmask.evaluation.people import EVERY_SET, Photo, Split, find_people, split
 from pmask.evaluation.pipelines import PAPER_LIKE, PIPELINES
-from pmask.evaluation.work import AS_DELIVERED, Done, Errand, Kept, Protected, Recipe, Worker, run_all
+from pmask.evaluation.work import AS_DELIVERED, Crew, Done, Errand, Kept, Protected, Recipe
 from pmask.mask import DEFAULT_SEARCH, Search
 from pmask.options import MaskOptions
 from pmask.protect import choose_device
@@ -51,7 +51,8 @@ class Settings:
 
     faces: see people.find_people. work: where results are kept, to go on from. intruders: a folder with a catalogue,
     and judges: recognisers of the pool; one of the two at least. photos: the most protected of each person.
-    gallery_people: the most people in the gallery beside those under protection. source: --from. search: None protects
+    gallery_people: the most people in the gallery beside those under protection. source: --from. same: pairs of
+    names of one person. search: None protects
     nothing. white_box: judges may be in the team. command: what was typed, to print beside the results.
     """
 
@@ -64,6 +65,7 @@ class Settings:
     photos: int | None = None
     gallery_people: int | None = None
     source: str = EVERY_SET
+    same: tuple[tuple[str, str], ...] = ()
     pipelines: tuple[str, ...] = PAPER_LIKE
     detector: str = "mtcnn"
     search: Search | None = DEFAULT_SEARCH
@@ -244,7 +246,7 @@ def evaluate(settings: Settings, on_step: Callable[[Step], None] = lambda step: 
     """
     recipe = _recipe(settings)
     parts = split(
-        find_people(settings.faces),
+        find_people(settings.faces, settings.same),
         count=settings.people,
         probes=settings.probes,
         photos=settings.photos,
@@ -254,8 +256,9 @@ def evaluate(settings: Settings, on_step: Callable[[Step], None] = lambda step: 
     )
     bare = [Errand(photo=photo, protect=False) for photo in parts.bare]
     protect = [Errand(photo=photo, protect=True) for photo in parts.protected]
-    done = _work(recipe, bare, settings.jobs, "looking at unprotected photos", on_step)
-    done += _work(recipe, protect, settings.jobs, "protecting and judging", on_step)
+    with Crew(recipe, settings.jobs) as crew:
+        done = _work(crew, bare, "looking at unprotected photos", on_step)
+        done += _work(crew, protect, "protecting and judging", on_step)
     kept = Kept(recipe.folder)
     try:
         results = _Count(settings, recipe, parts, kept).results(done)
@@ -293,15 +296,11 @@ def _recipe(settings: Settings) -> Recipe:
     )
 
 
-def _work(recipe: Recipe, errands: list[Errand], jobs: int, stage: str, on_step: Callable[[Step], None]) -> Done:
+def _work(crew: Crew, errands: list[Errand], stage: str, on_step: Callable[[Step], None]) -> Done:
     """Does what is not done yet."""
-    worker, done = Worker(recipe), Done()
-    try:
-        left = [errand for errand in errands if not worker.is_done(errand)]
-    finally:
-        worker.kept.close()
+    left, done = [errand for errand in errands if not crew.own.is_done(errand)], Done()
     on_step(Step(stage=stage, done=0, total=len(left)))
-    for count, part in enumerate(run_all(recipe, left, jobs), 1):
+    for count, part in enumerate(crew.run(left), 1):
         done += part
         on_step(Step(stage=stage, done=count, total=len(left)))
     return done
@@ -313,6 +312,7 @@ class _Count:
     def __init__(self, settings: Settings, recipe: Recipe, parts: Split, kept: Kept) -> None:
         self.settings, self.recipe, self.parts, self.kept = settings, recipe, parts, kept
         self.protected: dict[str, Protected] = {}
+        self.twins: list[set[tuple[str, str]]] = []  # as each intruder sees them
         for photo in parts.protected:
             found = kept.protected(photo, recipe)
             if found is None:
@@ -371,6 +371,7 @@ class _Count:
         )
         mine = self._shots(intruder, self._mine, AS_DELIVERED, False)
         everyone = mine + others
+        self.twins.append(matching.twins(everyone))
         cosine = matching.match_cosine(everyone)
         average_cosine = matching.match_cosine(everyone, everyone.templates())
 
@@ -462,6 +463,11 @@ class _Count:
         for name, threshold in thresholds.items():
             if threshold.pairs < 1 / FALSE_MATCHES:
                 yield f"{name}'s angle was set with {threshold.pairs} pairs of strangers, too few for one in a thousand"
+        for one, other in sorted(set.intersection(*self.twins)):
+            yield (
+                f"{one} and {other} look like one person under two names, so each seems to hide the other's photos; "
+                f"if they are, say so with --same {one}={other}"
+            )
         for name in self.settings.judges:
             if name in self.settings.options.team:
                 yield f"{name} is in the team: masks were made against it, so it stands for no unknown intruder"

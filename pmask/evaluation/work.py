@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from multiprocessing import get_context
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import cv2
@@ -371,26 +372,39 @@ class Worker:
         return done
 
 
-def run_all(recipe: Recipe, errands: Sequence[Errand], jobs: int) -> Iterator[Done]:
-    """Runs the errands, in this process or in ``jobs`` others, and says after each what was done."""
-    if jobs == 1 or len(errands) < 2:
-        worker = Worker(recipe)
+class Crew:
+    """Those who do the work: this process, or, with jobs > 1, as many others, started when there is first something to
+    do. own: the worker of this process. To be used in a ``with`` statement."""
+
+    def __init__(self, recipe: Recipe, jobs: int) -> None:
+        self.own, self._jobs = Worker(recipe), jobs
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self.own.kept.close()
+
+    def run(self, errands: Sequence[Errand]) -> Iterator[Done]:
+        """Runs the errands, and says after each what was done."""
+        if self._jobs == 1 or (self._pool is None and len(errands) < 2):
+            yield from map(self.own.run, errands)
+            return
+        if self._pool is None:
+            begin = (self.own.recipe, os.getpid())
+            self._pool = ProcessPoolExecutor(self._jobs, get_context("spawn"), _start, begin)
         try:
-            yield from map(worker.run, errands)
-        finally:
-            worker.kept.close()
-        return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (recipe, os.getpid())) as pool:
-        tickets = [pool.submit(_run, errand) for errand in errands]
-        try:
-            for ticket in as_completed(tickets):
+            for ticket in as_completed([self._pool.submit(_run, errand) for errand in errands]):
                 yield ticket.result()
         except BrokenProcessPool as error:
             raise OutOfMemory(
                 "a worker process died, perhaps for want of memory; what is done is kept: run it with fewer --jobs"
             ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass
