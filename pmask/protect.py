@@ -15,7 +15,7 @@ from torch import Tensor
 from pmask import store
 from pmask.check import judge, judges
 from pmask.errors import DeviceUnavailable, OutOfMemory, WeightsUnavailable
-from pmask.faces import Face, load_detector
+from pmask.faces import Face, iou, load_detector
 from pmask.images import RGB, Photo, decode, encode, reencoded
 from pmask.mask import DEFAULT_SEARCH, Mask, Search, Target, angle, goal, search_masks
 from pmask.options import MaskOptions
@@ -196,6 +196,7 @@ class Protector:
         before = self._embed(views, options.team, plain)
         targets = self._targets(photo, plain, views, people, options)
         masks = self._search(targets, team, options, progress, cancelled)
+        aims, crowds = list(targets), [sum(iou(view.area, other.area) > 0 for other in views) for view in views]
         for mend in range(MENDS + 1):
             progress("encoding", 0.92)
             protected = encode(photo, paste(photo.rgb, views, masks))
@@ -206,8 +207,10 @@ class Protector:
             if mend == MENDS or not short:
                 break
             search = replace(self._settings, iterations=MEND_ITERATIONS)
-            harder = [_harder(targets[i], reports[i]) for i in short]
-            mended = self._search(harder, team, options, progress, cancelled, search, [masks[i] for i in short])
+            for i in short:
+                aims[i] = _harder(aims[i], reports[i], targets[i].budget, crowds[i])
+            some_aims, some_masks = [aims[i] for i in short], [masks[i] for i in short]
+            mended = self._search(some_aims, team, options, progress, cancelled, search, some_masks)
             for i, mask in zip(short, mended, strict=True):
                 masks[i] = replace(
                     mask, iterations=masks[i].iterations + mask.iterations, seconds=masks[i].seconds + mask.seconds
@@ -378,14 +381,21 @@ def _worth_mending(face: FaceReport, target: Target) -> bool:
     return (1 - face.ssim) / 2 > target.budget or (close and not face.converged)
 
 
-def _harder(target: Target, report: FaceReport) -> Target:
-    """The target with its goals raised and its budget lowered by what the delivered bytes missed them by."""
+def _harder(aim: Target, report: FaceReport, budget: float, crowd: int) -> Target:
+    """What was aimed at, with goals raised and budget lowered by what the delivered bytes missed the true ones by.
+
+    crowd: how many masks reach into this face, its own among them. Each gives up its share of what they are over the
+    budget together.
+    """
     goals = {
-        name: target.goals[name] * min(MOST_STRETCH, max(1.0, distance.goal / max(distance.after, 1e-3)))
+        name: min(
+            math.radians(distance.goal) * MOST_STRETCH,
+            aim.goals[name] * max(1.0, distance.goal / max(distance.after, 1e-3)),
+        )
         for name, distance in report.distances.items()
     }
-    excess = max(0.0, (1 - report.ssim) / 2 - target.budget)
-    return replace(target, goals=goals, budget=max(target.budget - excess, target.budget / 2))
+    excess = max(0.0, (1 - report.ssim) / 2 - budget) / crowd
+    return replace(aim, goals=goals, budget=max(aim.budget - excess, budget / 2))
 
 
 def _mark(data: bytes) -> str:
