@@ -22,9 +22,6 @@ from pmask.sights import Sights
 Embed = Callable[[Tensor], Tensor]
 """Face frames (B, 3, FRAME_SIZE, FRAME_SIZE) in [0, 1] to unit embeddings (B, dim); a Recogniser is one."""
 
-MASK_SIZES = (FRAME_SIZE // 2, FRAME_SIZE // 4)
-"""A mask is the sum of two layers: one cell to a template unit (what a 112-pixel recogniser sees; finer noise would not
-survive a resize), and one to two units. Together they took 43 iterations where the finer alone took 54."""
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601's weights of red, green and blue, as JPEG uses them."""
 SSIM_WINDOW = 11
@@ -37,6 +34,9 @@ such a face is judged at half its size as well."""
 class Search:
     """How a mask is searched for. The defaults were chosen on a handful of faces, judged by pool members alone.
 
+    layers: a mask is the sum of layers of so many cells a side. The default is one cell to a template unit (what a
+        112-pixel recogniser sees; finer noise would not survive a resize), and one to two units. A recogniser that was
+        left out of the team is fooled less by the finer alone, and less with coarser ones beside them.
     step, last_step: of Adam at the start and at the last iteration, in units of the photo's range [0, 1]. Falling steps
         end close to the budget's edge (6 to 8 degrees more than steady ones).
     iterations: the most that are made.
@@ -50,13 +50,14 @@ class Search:
         rounding and encoding take a little of both.
     """
 
+    layers: tuple[int, ...] = (FRAME_SIZE // 2, FRAME_SIZE // 4)
     step: float = 3 / 255
     last_step: float = 0.2 / 255
     iterations: int = 90
     momentum: float = 0.9
     curvature: float = 0.99
     kappa: float = 1.0
-    kappa_range: tuple[float, float] = (1 / 64, 4.0)
+    kappa_range: tuple[float, float] = (1 / 64, 1.0)
     colour: float = 3 / 255
     sights: Sights | None = field(default_factory=Sights)
     steadiness: int = 4
@@ -125,13 +126,15 @@ def goal(nearest_other: float, delta: float) -> float:
     return min(torch.pi, (1 + delta) * nearest_other)
 
 
-def reverse_triplet_loss(angles: Tensor, goals: Tensor) -> Tensor:
-    """Eq. 4 for each face. angles and goals (recognisers, faces), radians; result (faces).
+def reverse_triplet_loss(angles: Tensor, goal: float) -> Tensor:
+    """Eq. 4 for one face and one recogniser: angles (references) and goal in radians; result ().
 
-    Each recogniser's hinge is divided by its goal: embeddings of unlike recognisers spread over cones of unlike width
-    (dlib's goals are a third of sface's), and undivided the widest would outvote the others.
+    Eq. 4 has the minimum over D_l, the person's photos. The mean of their hinges is zero for the same masks, but leads
+    away from the person, where the minimum leads away from whichever photo is nearest: a recogniser that was left out
+    of the team is fooled more. Each recogniser's hinge is divided by its goal: embeddings of unlike recognisers spread
+    over cones of unlike width (dlib's goals are a third of sface's), and undivided the widest would outvote the others.
     """
-    return (F.relu(goals - angles) / goals).sum(0)
+    return F.relu(goal - angles).mean() / goal
 
 
 def imperceptibility_loss(ssim: Tensor, omega: Tensor) -> Tensor:
@@ -190,7 +193,7 @@ def search_masks(
         patches = [masked_patch(target, values[i : i + 1]) for i, target in enumerate(faces)]
         ssim = torch.cat([t.ssim(p) for t, p in zip(faces, patches, strict=True)])
         frames = state.seen(patches, faces)
-        triplet = reverse_triplet_loss(*_distances(frames, faces, team, search.goal_margin))
+        triplet = _triplet_loss(frames, faces, team, search.goal_margin)
         budgets = torch.tensor([t.budget for t in faces], device=ssim.device) * (1 - search.ssim_margin)
         visible = imperceptibility_loss(ssim, budgets)
         state.remember(triplet, visible)
@@ -205,16 +208,14 @@ def search_masks(
     return [results[face] for face in range(len(targets))]
 
 
-def _distances(
-    frames: Tensor, faces: Sequence[Target], team: Mapping[str, Embed], margin: float
-) -> tuple[Tensor, Tensor]:
-    """Each recogniser's angle from each masked face to the nearest of its references, and goals times ``margin``."""
-    angles = []
+def _triplet_loss(frames: Tensor, faces: Sequence[Target], team: Mapping[str, Embed], margin: float) -> Tensor:
+    """Eq. 4 for each face (faces), the sum over the team, with goals times ``margin``."""
+    losses = []
     for name, recogniser in team.items():
-        embeddings = recogniser(frames)
-        angles.append(torch.stack([angle(e, t.references[name]).min() for e, t in zip(embeddings, faces, strict=True)]))
-    goals = torch.tensor([[min(torch.pi, t.goals[name] * margin) for t in faces] for name in team])
-    return torch.stack(angles), goals.to(frames.device)
+        goals = [min(torch.pi, target.goals[name] * margin) for target in faces]
+        embeddings = zip(recogniser(frames), faces, goals, strict=True)
+        losses.append(torch.stack([reverse_triplet_loss(angle(e, t.references[name]), g) for e, t, g in embeddings]))
+    return torch.stack(losses).sum(0)
 
 
 class _State:
@@ -228,7 +229,7 @@ class _State:
         self.met = torch.zeros(len(targets), dtype=torch.int64, device=device)
         if start is None:
             # at zero the angle has no direction to grow in, so a mask starts as noise of half a grey level
-            shapes = [(len(targets), channels, size, size) for size in MASK_SIZES]
+            shapes = [(len(targets), channels, size, size) for size in search.layers]
             layers = [(torch.rand(shape, generator=self.chance) - 0.5) / 255 for shape in shapes]
         else:
             layers = [torch.cat(parts) for parts in zip(*(mask.layers for mask in start), strict=True)]
@@ -249,7 +250,7 @@ class _State:
         if sights is not None:
             grids = [sights.aligned(grid, self.chance) for grid in grids]
         frames = torch.cat([sample(patch, grid) for patch, grid in zip(patches, grids, strict=True)])
-        return frames if sights is None else sights.blurred(frames, self.chance)
+        return frames if sights is None else sights.rendered(frames, self.chance)
 
     def steady(self, triplet: Tensor, visible: Tensor) -> Tensor:
         """Which faces have met both losses for enough sights in a row."""

@@ -97,9 +97,23 @@ def test_the_goal_is_delta_beyond_the_nearest_other_and_at_most_pi():
 
 
 def test_reverse_triplet_loss_by_hand():
-    """Equation 4: a hinge for each recogniser, each weighed by its own goal."""
-    angles, goals = torch.tensor([[0.5, 2.0], [1.0, 3.0]]), torch.tensor([[1.0, 1.0], [2.0, 2.0]])
-    assert [1.0, 0.0] == reverse_triplet_loss(angles, goals).tolist()
+    """Equation 4: a hinge for each photo of the person, as a share of the goal; zero once the nearest is far enough."""
+    assert 0.375 == float(reverse_triplet_loss(torch.tensor([0.5, 1.0, 1.5, 3.0]), 2.0))
+    assert 0.0 == float(reverse_triplet_loss(torch.tensor([2.0, 2.5]), 2.0))
+
+
+def test_a_mask_leads_away_from_every_photo_of_the_person():
+    """D_l of Eq. 4: the other photos count, not only the one at hand."""
+    face = target(reach=2.0)
+    others = {name: F.normalize(rows + 0.4 * torch.randn(3, 16), dim=1) for name, rows in face.references.items()}
+    album = replace(face, references={name: torch.cat([face.references[name], others[name]]) for name in TEAM})
+
+    def from_others(known: Target) -> float:
+        (mask,) = search_masks([known], TEAM, search=QUICK)
+        frame = F.grid_sample(masked_patch(face, mask.values), face.to_frame, align_corners=False)
+        return sum(float(angle(net(frame), others[name]).mean()) for name, net in TEAM.items())
+
+    assert from_others(album) > from_others(face)
 
 
 def test_imperceptibility_loss_by_hand():
@@ -206,11 +220,11 @@ def test_sights_make_masks_that_hold_under_another_alignment():
 def test_sights_without_spread_change_nothing():
     """The middle of the spread is the detector's own alignment."""
     face = target()
-    still = Sights(turn=0, scale=0, shift=0, blur=1)
+    still = Sights(turn=0, scale=0, shift=0, blur=1, flip=0)
     chance = torch.Generator().manual_seed(0)
     assert torch.allclose(face.to_frame, still.aligned(face.to_frame, chance), atol=1e-5)
     frames = torch.rand(1, 3, FRAME_SIZE, FRAME_SIZE)
-    assert torch.allclose(frames, still.blurred(frames, chance))
+    assert torch.allclose(frames, still.rendered(frames, chance))
 
 
 def test_a_search_goes_on_from_given_masks():
