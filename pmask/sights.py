@@ -17,10 +17,10 @@ from pmask.geometry import FRAME_SCALE, FRAME_SIZE
 class Sights:
     """The spread of views that the search draws from.
 
-    turn: standard deviation in radians; scale: of the ratio's logarithm; shift: in template units. They are over half as
-    much again as what lies between MTCNN's and YuNet's alignment of 300 photos (0.05, 0.05 and 2.2): a recogniser that
-    was left out of the team is fooled more. blur: widest box filter, in pixels of the face frame. flip: the share of
-    views that are mirrored: the same person too, so the mask is about the person, not the picture.
+    turn: standard deviation in radians; scale: of the ratio's logarithm; shift: in template units. They are over half
+    as much again as what lies between MTCNN's and YuNet's alignment of 300 photos (0.05, 0.05 and 2.2): a recogniser
+    that was left out of the team is fooled more. blur: widest box filter, in pixels of the face frame. flip: the share
+    of views that are mirrored: the same person too, so the mask is about the person, not the picture.
     """
 
     turn: float = 0.08

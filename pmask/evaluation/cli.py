@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--team", default=",".join(DEFAULT_TEAM), metavar="A,B", help="recognisers masks are made against (%(default)s)"
     )
+    add("--alone", action="store_true", help="protect each photo without the person's other protected ones")
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     add("--seed", type=int, default=0, help="of the choice of people and photos, masks and intervals (%(default)s)")
     add("--jobs", type=int, default=1, metavar="N", help="processes (%(default)s)")
@@ -101,6 +102,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         device=options.device,
         seed=options.seed,
         jobs=options.jobs,
+        alone=options.alone,
         white_box=options.white_box,
         command=shlex.join(["pmask", *sys.argv[1:]]),
     )

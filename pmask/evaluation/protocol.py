@@ -52,8 +52,9 @@ class Settings:
     faces: see people.find_people. work: where results are kept, to go on from. intruders: a folder with a catalogue,
     and judges: recognisers of the pool; one of the two at least. photos: the most protected of each person.
     gallery_people: the most people in the gallery beside those under protection. source: --from. same: pairs of
-    names of one person. search: None protects
-    nothing. white_box: judges may be in the team. command: what was typed, to print beside the results.
+    names of one person. search: None protects nothing. alone: each photo is protected without the person's other ones
+    (D_l of Eq. 4 is the photo itself), like the first one that somebody ever posts. white_box: judges may be in the
+    team. command: what was typed, to print beside the results.
     """
 
     faces: Path
@@ -73,6 +74,7 @@ class Settings:
     device: str = "auto"
     seed: int = 0
     jobs: int = 1
+    alone: bool = False
     white_box: bool = False
     command: str = ""
 
@@ -244,7 +246,6 @@ def evaluate(settings: Settings, on_step: Callable[[Step], None] = lambda step: 
     With jobs > 1 a script that calls this must guard its main part (``if __name__ == "__main__"``): processes are
     spawned.
     """
-    recipe = _recipe(settings)
     parts = split(
         find_people(settings.faces, settings.same),
         count=settings.people,
@@ -254,6 +255,7 @@ def evaluate(settings: Settings, on_step: Callable[[Step], None] = lambda step: 
         others=settings.gallery_people,
         seed=settings.seed,
     )
+    recipe = _recipe(settings, parts)
     bare = [Errand(photo=photo, protect=False) for photo in parts.bare]
     protect = [Errand(photo=photo, protect=True) for photo in parts.protected]
     with Crew(recipe, settings.jobs) as crew:
@@ -269,7 +271,7 @@ def evaluate(settings: Settings, on_step: Callable[[Step], None] = lambda step: 
     return results
 
 
-def _recipe(settings: Settings) -> Recipe:
+def _recipe(settings: Settings, parts: Split) -> Recipe:
     """The settings as orders for workers, with everything fetched that they will load."""
     found = [] if settings.intruders is None else catalogue(settings.intruders)
     found += judges(settings.judges, settings.options.team, settings.white_box)
@@ -293,7 +295,17 @@ def _recipe(settings: Settings) -> Recipe:
         options=settings.options,
         device=choose_device(settings.device).type,
         threads=max(1, cores // settings.jobs),
+        albums={} if settings.alone else _albums(parts),
     )
+
+
+def _albums(parts: Split) -> dict[str, tuple[Photo, ...]]:
+    """The other photos that each person protects, by the digest of the one at hand. Probes are not among them."""
+    return {
+        photo.digest: tuple(other for other in person.gallery if other is not photo)
+        for person in parts.chosen
+        for photo in person.gallery
+    }
 
 
 def _work(crew: Crew, errands: list[Errand], stage: str, on_step: Callable[[Step], None]) -> Done:

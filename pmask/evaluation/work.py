@@ -17,7 +17,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -39,6 +39,7 @@ from pmask.faces import Box, Detector, Face, load_detector
 from pmask.images import RGB, decode
 from pmask.mask import Search
 from pmask.options import MaskOptions
+from pmask.population import Embeddings
 from pmask.protect import Protector
 
 AS_DELIVERED = "bare"
@@ -59,6 +60,7 @@ class Recipe:
     """What is to be done to photos. folder: where results are kept. search: None protects nothing.
 
     pipelines: names beside AS_DELIVERED. device: "cpu", "cuda" or "mps", of the search. threads: of one process.
+    albums: by the digest of a photo that is to be protected, the person's other photos that PMask is shown with it.
     """
 
     folder: Path
@@ -69,6 +71,11 @@ class Recipe:
     options: MaskOptions
     device: str
     threads: int = 1
+    albums: Mapping[str, tuple[Photo, ...]] = field(default_factory=dict)
+
+    def album(self, photo: Photo) -> tuple[Photo, ...]:
+        """The person's other photos (D_l of Eq. 4)."""
+        return self.albums.get(photo.digest, ())
 
     @property
     def looks(self) -> tuple[str, ...]:
@@ -239,7 +246,8 @@ class Kept:
         return Protected(path, digest, report)
 
     def _path(self, photo: Photo, recipe: Recipe) -> Path:
-        mark = hashlib.sha256(json.dumps([photo.digest, _settings(recipe)]).encode()).hexdigest()
+        album = sorted(other.digest for other in recipe.album(photo))
+        mark = hashlib.sha256(json.dumps([photo.digest, album, _settings(recipe)]).encode()).hexdigest()
         return self._files / f"{mark[:24]}{photo.path.suffix.lower()}"
 
     def _one(self, question: str, *values: str) -> tuple[Any, ...] | None:
@@ -276,6 +284,7 @@ class Worker:
         _code()
         self.recipe, self.kept = recipe, Kept(recipe.folder)
         self._recognise: dict[Intruder, Recognise] = {}
+        self._embedded: dict[str, dict[str, Embeddings]] = {}
 
     @cached_property
     def _protector(self) -> Protector:
@@ -324,7 +333,7 @@ class Worker:
         rgb = decode(data).rgb
         protected = self.kept.protected(photo, self.recipe)
         if protected is None:
-            result = self._protector.protect(data, self.recipe.options)
+            result = self._protector.protect(data, self.recipe.options, gallery=self._gallery(photo))
             protected = self.kept.keep_protected(photo, self.recipe, result.data, result.report.to_json())
             done.protected += 1
         done += self._look(photo.digest, rgb, [AS_DELIVERED], (0, 0, 0, 0))
@@ -341,6 +350,16 @@ class Worker:
             self.kept.keep_quality(photo.digest, protected.digest, figures)
             done.measured += 1
         return done
+
+    def _gallery(self, photo: Photo) -> dict[str, Embeddings]:
+        """The faces of the person's other photos, as PMask's own detector and team see them."""
+        album, team = self.recipe.album(photo), self.recipe.options.team
+        for other in album:
+            if other.digest not in self._embedded:
+                found = self._protector.embeddings(decode(other.path.read_bytes()).rgb, team)
+                self._embedded[other.digest] = {name: rows.cpu().numpy() for name, rows in found.items()}
+        faces = [self._embedded[other.digest] for other in album]
+        return {name: np.concatenate([photo[name] for photo in faces]) for name in team} if faces else {}
 
     def _missing(self, look: Look) -> list[Intruder] | None:
         """The intruders that have not seen the face there, or None when nobody looked for it yet."""
