@@ -39,7 +39,7 @@ class Search:
         left out of the team is fooled less by the finer alone, and less with coarser ones beside them.
     step, last_step: of Adam at the start and at the last iteration, in units of the photo's range [0, 1]. Falling steps
         end close to the budget's edge (6 to 8 degrees more than steady ones).
-    iterations: the most that are made.
+    iterations: the most that are made; 40 fool a recogniser outside the team less, 120 no more.
     kappa: the weight of Eq. 8 at the start, doubled while the imperceptibility loss is above zero, else halved,
         within kappa_range. The two gradients are normalised first, so that kappa means the same for every face.
     colour: the most that a mask may change a pixel's colour beside its brightness, in units of [0, 1]. Coloured eyes
@@ -53,7 +53,7 @@ class Search:
     layers: tuple[int, ...] = (FRAME_SIZE // 2, FRAME_SIZE // 4)
     step: float = 3 / 255
     last_step: float = 0.2 / 255
-    iterations: int = 90
+    iterations: int = 60
     momentum: float = 0.9
     curvature: float = 0.99
     kappa: float = 1.0

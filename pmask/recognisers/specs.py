@@ -149,8 +149,8 @@ YUNET = WeightFile(
 )
 """The face detector YuNet (MIT), which travels in the same package as sface."""
 
-DEFAULT_TEAM = ("sface", "mobilefacenet")
-"""The pair whose masks carried over best to recognisers outside the team, of the pairs tried so far."""
+DEFAULT_TEAM = ("sface", "mobilefacenet", "faceres")
+"""Three fool a recogniser outside the team more than two of them do, and one of the pool is left as a judge."""
 
 
 def require_known(names: Iterable[str]) -> None:
