@@ -76,7 +76,7 @@ class ImageInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """A decoded photo. rgb is upright. grey: it has no colour and must stay so. lossy: its encoding changes pixels."""
+    """A decoded photo. rgb is upright. grey: its file knows no colour. lossy: its encoding changes pixels."""
 
     info: ImageInfo
     rgb: RGB
@@ -86,6 +86,12 @@ class Photo:
     orientation: int = field(repr=False)
     alpha: npt.NDArray[np.uint8] | None = field(repr=False)
     save_options: dict[str, Any] = field(repr=False)
+
+    @property
+    def colourless(self) -> bool:
+        """Whether every pixel is grey and must stay so, as in a black-and-white photo in a file that knows colour."""
+        red, green, blue = np.moveaxis(self.rgb, 2, 0)
+        return self.grey or bool((red == green).all() and (green == blue).all())
 
 
 def inspect_image(data: bytes) -> ImageInfo:

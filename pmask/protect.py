@@ -32,6 +32,9 @@ FACES_AT_ONCE = 16
 MENDS = 2
 """How often a face whose delivered bytes just miss its goals or its budget is searched again, from where it was."""
 MEND_ITERATIONS = 15
+SHRINKS = 3
+"""How often masks that are over the budget even so, since neighbours' masks reach into them, are made weaker."""
+SHRINK_MARGIN = 0.98
 WORTH_MENDING = 0.95
 """Share of every goal that the delivered bytes must have reached: what is further off, a few iterations do not mend."""
 MOST_STRETCH = 1.1
@@ -196,26 +199,38 @@ class Protector:
         before = self._embed(views, options.team, plain)
         targets = self._targets(photo, plain, views, people, options)
         masks = self._search(targets, team, options, progress, cancelled)
-        aims, crowds = list(targets), [sum(iou(view.area, other.area) > 0 for other in views) for view in views]
-        for mend in range(MENDS + 1):
+        near = [[i for i, other in enumerate(views) if iou(view.area, other.area) > 0] for view in views]
+
+        def delivered() -> tuple[bytes, RGB, list[FaceReport]]:
             progress("encoding", 0.92)
             protected = encode(photo, paste(photo.rgb, views, masks))
             progress("checking", 0.96)
-            delivered = decode(protected).rgb
-            reports = self._check(photo, before, delivered, views, masks, targets)
-            short = [i for i, face in enumerate(reports) if _worth_mending(face, targets[i])]
-            if mend == MENDS or not short:
+            pixels = decode(protected).rgb
+            return protected, pixels, self._check(photo, before, pixels, views, masks, targets)
+
+        result, aims = delivered(), list(targets)
+        for _ in range(MENDS):
+            short = [i for i, face in enumerate(result[2]) if _worth_mending(face, targets[i])]
+            if not short:
                 break
-            search = replace(self._settings, iterations=MEND_ITERATIONS)
             for i in short:
-                aims[i] = _harder(aims[i], reports[i], targets[i].budget, crowds[i])
+                aims[i] = _harder(aims[i], result[2][i], targets[i].budget, len(near[i]))
+            search = replace(self._settings, iterations=MEND_ITERATIONS)
             some_aims, some_masks = [aims[i] for i in short], [masks[i] for i in short]
             mended = self._search(some_aims, team, options, progress, cancelled, search, some_masks)
             for i, mask in zip(short, mended, strict=True):
                 masks[i] = replace(
                     mask, iterations=masks[i].iterations + mask.iterations, seconds=masks[i].seconds + mask.seconds
                 )
-        return protected, delivered, reports
+            result = delivered()
+        for _ in range(SHRINKS):
+            shares = [_shrink(face, target) for face, target in zip(result[2], targets, strict=True)]
+            if min(shares) == 1:
+                break
+            for i, mask in enumerate(masks):
+                masks[i] = replace(mask, values=mask.values * min(shares[j] for j in near[i]))
+            result = delivered()
+        return result
 
     def _is_own_work(self, photo: Photo) -> bool:
         """Whether PMask has made these very pixels."""
@@ -256,6 +271,7 @@ class Protector:
             again = torch.from_numpy(reencoded(photo, pixels)).to(patch.device)
             return again.permute(2, 0, 1)[None].float() / 255
 
+        grey = photo.colourless
         return [
             Target(
                 patch=view.patch(photo.rgb),
@@ -267,7 +283,7 @@ class Protector:
                 nearest={name: person.nearest(name) for name in options.team},
                 goals={name: goal(person.nearest(name), options.delta) for name in options.team},
                 budget=options.omega + (1 - quality(view.boxed(photo.rgb), view.boxed(plain))[0]) / 2,
-                grey=photo.grey,
+                grey=grey,
                 encoded=encoded if photo.lossy and not view.shrunk else None,
             )
             for view, person in zip(views, people, strict=True)
@@ -396,6 +412,12 @@ def _harder(aim: Target, report: FaceReport, budget: float, crowd: int) -> Targe
     }
     excess = max(0.0, (1 - report.ssim) / 2 - budget) / crowd
     return replace(aim, goals=goals, budget=max(aim.budget - excess, budget / 2))
+
+
+def _shrink(face: FaceReport, target: Target) -> float:
+    """The factor at most 1 that brings masks in a face back to its budget: 1 - SSIM grows with the mask's square."""
+    cost = (1 - face.ssim) / 2
+    return 1.0 if cost <= target.budget else SHRINK_MARGIN * math.sqrt(target.budget / cost)
 
 
 def _mark(data: bytes) -> str:
