@@ -60,7 +60,7 @@ def test_protect_writes_beside_the_photo_and_prints_the_contract(photos, capsys)
     assert verdict == set(face["verdicts"][0])
     assert {"bare", "instagram"} == {verdict["upload"] for verdict in face["verdicts"]}
     assert {"recognisers", "fooled", "unseen", "upload"} == set(result["judged"])
-    assert {"sface", "mobilefacenet"} == set(face["distances"])
+    assert set(DEFAULT_TEAM) == set(face["distances"])
     assert original == (photos / "face.png").read_bytes()
     with Image.open(photos / "face.protected.png") as image:
         assert (512, 512) == image.size

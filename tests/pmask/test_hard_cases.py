@@ -23,7 +23,7 @@ ROUNDING = 2e-4
 @pytest.fixture(scope="module")
 def hasty(protector):
     """The real engine with a short search and no judges: here it matters where a mask is, and what it costs."""
-    quick = Protector(device="cpu", search=replace(protector._settings, iterations=12), judges=())
+    quick = Protector(device="cpu", search=replace(protector._settings, iterations=16), judges=())
     quick._recognisers = protector._recognisers
     return quick
 

@@ -142,7 +142,7 @@ def test_a_photo_without_a_face_passes_byte_for_byte(protector, coffee, encoded)
 @pytest.fixture(scope="module")
 def hasty(protector):
     """The same engine with a short search, where strength does not matter."""
-    quick = Protector(device="cpu", search=replace(protector._settings, iterations=8))
+    quick = Protector(device="cpu", search=replace(protector._settings, iterations=16))
     quick._recognisers = protector._recognisers
     return quick
 
