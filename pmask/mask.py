@@ -19,6 +19,10 @@ from pmask.errors import Cancelled
 from pmask.geometry import FRAME_SIZE, sample
 from pmask.sights import Sights
 
+FITS = 4
+"""Rounds in which a mask is scaled to its budget. Each leaves a tenth or so of what it was off, as 1 - SSIM grows with
+the square of the mask but for clipping, rounding and the photo's codec."""
+FIT_RANGE = (0.5, 1.5)
 Embed = Callable[[Tensor], Tensor]
 """Face frames (B, 3, FRAME_SIZE, FRAME_SIZE) in [0, 1] to unit embeddings (B, dim); a Recogniser is one."""
 
@@ -40,6 +44,8 @@ class Search:
     step, last_step: of Adam at the start and at the last iteration, in units of the photo's range [0, 1]. Falling steps
         end close to the budget's edge (6 to 8 degrees more than steady ones).
     iterations: the most that are made; 40 fool a recogniser outside the team less, 120 no more.
+    memory: the mask is the running average of the iterations' masks, of which each keeps this share: the views are
+        drawn by chance, and what a single one asked for averages out. Without sights it is not used.
     kappa: the weight of Eq. 8 at the start, doubled while the imperceptibility loss is above zero, else halved,
         within kappa_range. The two gradients are normalised first, so that kappa means the same for every face.
     colour: the most that a mask may change a pixel's colour beside its brightness, in units of [0, 1]. Coloured eyes
@@ -56,6 +62,7 @@ class Search:
     iterations: int = 60
     momentum: float = 0.9
     curvature: float = 0.99
+    memory: float = 0.9
     kappa: float = 1.0
     kappa_range: tuple[float, float] = (1 / 64, 1.0)
     colour: float = 3 / 255
@@ -180,7 +187,7 @@ def search_masks(
     """A mask for each target. All faces are one batch; one that has converged leaves it (Eq. 8's stop).
 
     start: masks to go on from. on_iteration hears how far the search is, 0 to 1. Raises Cancelled. A face that does not
-    converge gets the last mask within the budget, or, without sights, the one that came closest.
+    converge gets the averaged mask, scaled to its budget, or, without sights, the one within it that came closest.
     """
     began = time.monotonic()
     state = _State(targets, search, seed, start)
@@ -189,12 +196,8 @@ def search_masks(
         if cancelled():
             raise Cancelled("cancelled while the mask was being made")
         faces = [targets[face] for face in state.faces]
-        values = state.values()
-        patches = [masked_patch(target, values[i : i + 1]) for i, target in enumerate(faces)]
-        ssim = torch.cat([t.ssim(p) for t, p in zip(faces, patches, strict=True)])
-        frames = state.seen(patches, faces)
-        triplet = _triplet_loss(frames, faces, team, search.goal_margin)
-        budgets = torch.tensor([t.budget for t in faces], device=ssim.device) * (1 - search.ssim_margin)
+        patches, ssim, budgets = state.shown(faces)
+        triplet = _triplet_loss(state.seen(patches, faces), faces, team, search.goal_margin)
         visible = imperceptibility_loss(ssim, budgets)
         state.remember(triplet, visible)
         done = state.steady(triplet, visible)
@@ -204,6 +207,8 @@ def search_masks(
         on_iteration(max(iteration / search.iterations, len(results) / len(targets)))
         if not state.faces:
             break
+    if search.sights is not None:
+        state.fit([targets[face] for face in state.faces])
     results |= state.finish(torch.ones(len(state.faces), dtype=torch.bool), search.iterations, time.monotonic() - began)
     return [results[face] for face in range(len(targets))]
 
@@ -234,15 +239,22 @@ class _State:
         else:
             layers = [torch.cat(parts) for parts in zip(*(mask.layers for mask in start), strict=True)]
         self.layers = [layer.to(device).requires_grad_() for layer in layers]
+        self.average = [layer.detach().clone() for layer in self.layers]
         self.first = [torch.zeros_like(layer) for layer in self.layers]
         self.second = [torch.zeros_like(layer) for layer in self.layers]
         self.kappa = torch.full((len(targets),), search.kappa, device=device)
         self.best_loss = torch.full((len(targets),), torch.inf, device=device)
         self.best = [torch.zeros_like(layer) for layer in self.layers]
 
-    def values(self) -> Tensor:
-        """The masks (faces, 3, FRAME_SIZE, FRAME_SIZE) in the face frame."""
-        return compose_layers(self.layers, self.search.colour)
+    def shown(
+        self, faces: Sequence[Target], layers: Sequence[Tensor] | None = None
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The masked patches, their SSIM (faces) and the budgets (faces) that the search keeps to."""
+        values = compose_layers(self.layers if layers is None else layers, self.search.colour)
+        patches = [masked_patch(target, values[i : i + 1]) for i, target in enumerate(faces)]
+        ssim = torch.cat([target.ssim(patch) for target, patch in zip(faces, patches, strict=True)])
+        budgets = torch.tensor([target.budget for target in faces], device=ssim.device)
+        return patches, ssim, budgets * (1 - self.search.ssim_margin)
 
     def seen(self, patches: Sequence[Tensor], faces: Sequence[Target]) -> Tensor:
         """The face frames of masked patches, each as one of the sights would show it."""
@@ -287,6 +299,18 @@ class _State:
                 mean = first / (1 - self.search.momentum**self.steps)
                 spread = (second / (1 - self.search.curvature**self.steps)).sqrt()
                 layer.mul_(shrink).sub_(step * mean / (spread + 1e-8))
+            for average, layer in zip(self.average, self.layers, strict=True):
+                average.lerp_(layer, 1 - self.search.memory)
+
+    def fit(self, faces: Sequence[Target]) -> None:
+        """Takes the averages for the best, scaled until they use their budgets up and no more."""
+        with torch.no_grad():
+            for _ in range(FITS if faces else 0):
+                _, ssim, budgets = self.shown(faces, self.average)
+                scale = torch.sqrt(2 * budgets / (1 - ssim)).clamp(*FIT_RANGE)
+                for layer in self.average:
+                    layer.mul_(_wide(scale))
+        self.best, self.best_loss = self.average, torch.zeros_like(self.best_loss)
 
     def finish(self, done: Tensor, iterations: int, seconds: float) -> dict[int, Mask]:
         """Takes the faces of ``done`` out of the batch; each with its best mask."""
@@ -304,6 +328,7 @@ class _State:
             self.layers = [layer.detach()[keep].requires_grad_() for layer in self.layers]
             self.first, self.second = [part[keep] for part in self.first], [part[keep] for part in self.second]
             self.best, self.best_loss = [best[keep] for best in self.best], self.best_loss[keep]
+            self.average = [average[keep] for average in self.average]
             self.kappa, self.met = self.kappa[keep], self.met[keep]
         return finished
 

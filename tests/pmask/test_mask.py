@@ -149,6 +149,14 @@ def test_the_budget_holds_when_the_goal_is_out_of_reach():
     assert max(angles.values()) > 0.05
 
 
+def test_a_face_that_never_came_within_its_budget_still_gets_a_mask_that_fills_it():
+    """Every step may end a little over the budget: the mask must not be the noise that the search began with."""
+    face = target(reach=math.pi, budget=0.004)
+    careless = replace(QUICK, kappa_range=(1e-6, 1e-6), last_step=QUICK.step, sights=Sights())
+    (mask,) = search_masks([face], TEAM, search=careless)
+    assert 0.003 < outcome(face, mask.values)[1] <= 0.004
+
+
 def test_more_delta_means_more_angle():
     """The slider of the options page does something."""
     reached = [
