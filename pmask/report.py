@@ -94,8 +94,8 @@ def verdict_words(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
     for name in dict.fromkeys(verdict["recogniser"] for verdict in verdicts):
         own = [verdict for verdict in verdicts if verdict["recogniser"] == name]
         worst = next((verdict for verdict in own if verdict["matches"]), own[0])
-        angles = ", ".join(f"{verdict['angle']:.0f}{_after(verdict['upload'])}" for verdict in own)
-        lines.append(f"{worst['sentence']} ({angles} degrees; a match is under {worst['threshold']:.0f})")
+        angles = ", ".join(f"{verdict['angle']:.0f} degrees{_after(verdict['upload'])}" for verdict in own)
+        lines.append(f"{worst['sentence']} ({angles}; a match is under {worst['threshold']:.0f})")
     return lines
 
 
