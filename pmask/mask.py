@@ -41,8 +41,7 @@ class Search:
     layers: a mask is the sum of layers of so many cells a side. The default is one cell to a template unit (what a
         112-pixel recogniser sees; finer noise would not survive a resize), and one to two units. A recogniser that was
         left out of the team is fooled less by the finer alone, and less with coarser ones beside them.
-    step, last_step: of Adam at the start and at the last iteration, in units of the photo's range [0, 1]. Falling steps
-        end close to the budget's edge (6 to 8 degrees more than steady ones).
+    step, last_step: of Adam at the start and at the last iteration, in units of the photo's range [0, 1].
     iterations: the most that are made; 40 fool a recogniser outside the team less, 120 no more.
     memory: the mask is the running average of the iterations' masks, of which each keeps this share: the views are
         drawn by chance, and what a single one asked for averages out. Without sights it is not used.
@@ -58,7 +57,7 @@ class Search:
 
     layers: tuple[int, ...] = (FRAME_SIZE // 2, FRAME_SIZE // 4)
     step: float = 3 / 255
-    last_step: float = 0.2 / 255
+    last_step: float = 1 / 255
     iterations: int = 60
     momentum: float = 0.9
     curvature: float = 0.99

@@ -1,0 +1,130 @@
+"""What each part of the search is worth: one factor at a time, judged as `pmask evaluate` judges.
+
+    .venv/bin/python scripts/ablation.py --faces DIR [--intruders DIR] [--judges dlib] [--people 8] [--photos 3]
+        [--only default,alone] [--jobs 2] [--work out/evaluate]
+
+Prints a Markdown row for each variant: the default, the default with one thing changed, and the paper's own search.
+Protected files are kept in the work folder, so a variant that was run before costs nothing. To choose by these figures,
+take recognisers of the pool that are outside the team (--judges); intruders are for reporting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pmask  # noqa: F401  # before torch: it says how OpenMP waits
+from pmask.evaluation.protocol import Results, Settings, evaluate
+from pmask.evaluation.work import AS_DELIVERED
+from pmask.geometry import FRAME_SIZE
+from pmask.mask import DEFAULT_SEARCH, Search
+from pmask.options import MaskOptions
+from pmask.sights import Sights
+
+SIGHTS = Sights()
+
+
+def searched(**changes: object) -> dict[str, object]:
+    """The default search with these changes."""
+    return {"search": replace(DEFAULT_SEARCH, **changes)}  # type: ignore[arg-type]
+
+
+def seen(**changes: object) -> dict[str, object]:
+    """The default search with other sights."""
+    return searched(sights=replace(SIGHTS, **changes))  # type: ignore[arg-type]
+
+
+def asked(**changes: object) -> dict[str, object]:
+    """Other options of a mask."""
+    return {"options": replace(MaskOptions(), **changes)}  # type: ignore[arg-type]
+
+
+VARIANTS: Mapping[str, dict[str, object]] = {
+    "default": {},
+    "alone: without the person's other photos": {"alone": True},
+    "no other alignments": seen(turn=0.0, scale=0.0, shift=0.0),
+    "alignments as far apart as two detectors' only": seen(turn=0.05, scale=0.05, shift=2.2, blur=5),
+    "no blur": seen(blur=1),
+    "no mirroring": seen(flip=0.0),
+    "one layer": searched(layers=(FRAME_SIZE // 2,)),
+    "four layers, two of them coarser": searched(layers=tuple(FRAME_SIZE // cells for cells in (2, 4, 8, 16))),
+    "colour free": searched(colour=1.0),
+    "brightness only": searched(colour=1e-6),
+    "30 iterations": searched(iterations=30),
+    "120 iterations": searched(iterations=120),
+    "team: sface, mobilefacenet": asked(team=("sface", "mobilefacenet")),
+    "team: sface, faceres": asked(team=("sface", "faceres")),
+    "delta 0.5": asked(delta=0.5),
+    "the paper's plain search": {"search": Search(sights=None)},
+}
+"""Changes to the Settings, by what they are called in the table."""
+
+
+def row(name: str, results: Results) -> str:
+    """One variant: means over intruders, in percent; quality over photos."""
+    photos = [one for one in results.rows if not one.average]
+    bare = [one.protected for one in photos if one.pipeline == AS_DELIVERED]
+    behind = [one.protected for one in photos if one.pipeline != AS_DELIVERED]
+
+    def mean(rows: list[float]) -> float:
+        return sum(rows) / len(rows)
+
+    figures = [
+        mean([one.psr[1].mean for one in bare]),
+        mean([one.psr[1].mean for one in behind]) if behind else float("nan"),
+        min(one.psr[1].mean for one in behind or bare),
+        mean([one.psr[20].mean for one in bare]),
+        mean([one.psr[20].mean for one in behind]) if behind else float("nan"),
+        mean([one.unverified.mean for one in bare]),
+    ]
+    looks = [results.quality[measure].mean for measure in ("ssim", "psnr", "face median", "face p99", "iterations")]
+    cells = [f"{value:.0f}" for value in figures] + [f"{looks[0]:.4f}", *(f"{value:.1f}" for value in looks[1:])]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Runs the variants and prints the table as it grows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=Path, required=True)
+    parser.add_argument("--intruders", type=Path)
+    parser.add_argument("--judges", default="")
+    parser.add_argument("--people", type=int, default=8)
+    parser.add_argument("--photos", type=int, default=3)
+    parser.add_argument("--from", dest="source", default="all")
+    parser.add_argument("--same", action="append", default=[], metavar="A=B")
+    parser.add_argument("--only", default="", help="variants, by the start of their names, separated by commas")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--work", type=Path, default=Path("out/evaluate"))
+    options = parser.parse_args()
+    first, second = [pair.split("=", 1)[0] for pair in options.same], [pair.split("=", 1)[1] for pair in options.same]
+    settings = Settings(
+        faces=options.faces,
+        work=options.work,
+        intruders=options.intruders,
+        judges=tuple(name for name in options.judges.split(",") if name),
+        people=options.people,
+        photos=options.photos,
+        source=options.source,
+        same=tuple(zip(first, second, strict=True)),
+        seed=options.seed,
+        jobs=options.jobs,
+        white_box=True,
+        command=shlex.join(sys.argv),
+    )
+    print(f"`{settings.command}`\n")
+    print("| | rank 1 | behind pipelines | worst of them | rank 20 | behind | not verified ", end="")
+    print("| SSIM | PSNR | CIEDE2000 median | 99th percentile | iterations |")
+    print("|" + " --- |" * 12)
+    wanted = [start for start in options.only.split(",") if start]
+    for name, changes in VARIANTS.items():
+        if not wanted or name.startswith(tuple(wanted)):
+            print(row(name, evaluate(replace(settings, **changes))), flush=True)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()
