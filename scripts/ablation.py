@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pmask  # noqa: F401  # before torch: it says how OpenMP waits
 from pmask.evaluation.protocol import Results, Settings, evaluate
-from pmask.evaluation.work import AS_DELIVERED
+from pmask.evaluation.tables import summary
 from pmask.geometry import FRAME_SIZE
 from pmask.mask import DEFAULT_SEARCH, Search
 from pmask.options import MaskOptions
@@ -58,7 +58,10 @@ VARIANTS: Mapping[str, dict[str, object]] = {
     "120 iterations": searched(iterations=120),
     "team: sface, mobilefacenet": asked(team=("sface", "mobilefacenet")),
     "team: sface, faceres": asked(team=("sface", "faceres")),
+    "team: all four": asked(team=("sface", "mobilefacenet", "faceres", "dlib")),
     "delta 0.5": asked(delta=0.5),
+    "delta 0.25": asked(delta=0.25),
+    "no running average": searched(memory=0.0),
     "the paper's plain search": {"search": Search(sights=None)},
 }
 """Changes to the Settings, by what they are called in the table."""
@@ -66,21 +69,8 @@ VARIANTS: Mapping[str, dict[str, object]] = {
 
 def row(name: str, results: Results) -> str:
     """One variant: means over intruders, in percent; quality over photos."""
-    photos = [one for one in results.rows if not one.average]
-    bare = [one.protected for one in photos if one.pipeline == AS_DELIVERED]
-    behind = [one.protected for one in photos if one.pipeline != AS_DELIVERED]
-
-    def mean(rows: list[float]) -> float:
-        return sum(rows) / len(rows)
-
-    figures = [
-        mean([one.psr[1].mean for one in bare]),
-        mean([one.psr[1].mean for one in behind]) if behind else float("nan"),
-        min(one.psr[1].mean for one in behind or bare),
-        mean([one.psr[20].mean for one in bare]),
-        mean([one.psr[20].mean for one in behind]) if behind else float("nan"),
-        mean([one.unverified.mean for one in bare]),
-    ]
+    of = summary(results)
+    figures = [of.psr[1], of.behind[1], of.worst, of.psr[20], of.behind[20], of.unverified]
     looks = [results.quality[measure].mean for measure in ("ssim", "psnr", "face median", "face p99", "iterations")]
     cells = [f"{value:.0f}" for value in figures] + [f"{looks[0]:.4f}", *(f"{value:.1f}" for value in looks[1:])]
     return f"| {name} | {' | '.join(cells)} |"

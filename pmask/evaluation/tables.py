@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from pmask.evaluation.matching import INTERVAL, RANKS, RESAMPLES, Share
 from pmask.evaluation.pipelines import PIPELINES
 from pmask.evaluation.protocol import Results, Row
+from pmask.evaluation.work import AS_DELIVERED
 
 NONE = "–"  # noqa: RUF001
 
@@ -16,7 +19,8 @@ def markdown(results: Results) -> str:
     parts = [
         _head(results),
         *([f"**Note**: {note}." for note in results.notes]),
-        "## Protection\n\n" + _protection(results) + "\n\n" + _meaning(results),
+        "## Protection, the mean over intruders\n\n" + _summary(results),
+        "## Protection, by intruder\n\n" + _protection(results) + "\n\n" + _meaning(results),
         "## Are one person's protected photos linked to one another?\n\n" + _links(results),
     ]
     if results.quality:
@@ -37,6 +41,46 @@ def _head(results: Results) -> str:
     facts += [f"Intruder {name}: {words}." for name, words in results.intruders.items()]
     command = settings.command or "evaluate() called from Python"
     return f"# Evaluation\n\n```\n{command}\n```\n\n" + "\n".join(f"- {fact}" for fact in facts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """PSR in percent, means over intruders. psr: of photos as delivered, by rank; behind: the mean over all other
+    pipelines, by rank, NaN where there are none; worst: the lowest PSR at rank 1 of any intruder behind any of them, or
+    as delivered where there are none. unverified: of photos as delivered."""
+
+    psr: dict[int, float]
+    behind: dict[int, float]
+    worst: float
+    unverified: float
+
+
+def summary(results: Results) -> Summary:
+    """One line for all intruders; averaging ones are left out."""
+    rows = [row for row in results.rows if not row.average]
+    delivered = [row.protected for row in rows if row.pipeline == AS_DELIVERED]
+    behind = [row.protected for row in rows if row.pipeline != AS_DELIVERED]
+    return Summary(
+        psr={rank: _mean(row.psr[rank].mean for row in delivered) for rank in RANKS},
+        behind={rank: _mean(row.psr[rank].mean for row in behind) for rank in RANKS},
+        worst=min(row.psr[1].mean for row in behind or delivered),
+        unverified=_mean(row.unverified.mean for row in delivered),
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return sum(known) / len(known) if known else math.nan
+
+
+def _summary(results: Results) -> str:
+    figures = summary(results)
+    head = ["", *(f"PSR, rank {rank}" for rank in RANKS)]
+    rows = [["as delivered", *(f"{value:.1f}" for value in figures.psr.values())]]
+    if len({row.pipeline for row in results.rows}) > 1:
+        rows.append(["mean over the pipelines", *(f"{value:.1f}" for value in figures.behind.values())])
+        rows.append(["the worst intruder behind the worst pipeline", f"{figures.worst:.1f}", NONE, NONE])
+    return _table(head, rows)
 
 
 def _protection(results: Results) -> str:
