@@ -1,11 +1,12 @@
 """What each part of the search is worth: one factor at a time, judged as `pmask evaluate` judges.
 
-    .venv/bin/python scripts/ablation.py --faces DIR [--intruders DIR] [--judges dlib] [--people 8] [--photos 3]
+    .venv/bin/python scripts/ablation.py --faces DIR [--intruders DIR] [--judges dlib] [--team A,B] [--people 8] [--photos 3]
         [--only default,alone] [--jobs 2] [--work out/evaluate]
 
 Prints a Markdown row for each variant: the default, the default with one thing changed, and the paper's own search.
 Protected files are kept in the work folder, so a variant that was run before costs nothing. To choose by these figures,
-take recognisers of the pool that are outside the team (--judges); intruders are for reporting.
+take recognisers of the pool that are outside the team (--team mobilefacenet,faceres,dlib --judges sface); intruders
+are for reporting.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pmask.evaluation.tables import summary
 from pmask.geometry import FRAME_SIZE
 from pmask.mask import DEFAULT_SEARCH, Search
 from pmask.options import MaskOptions
+from pmask.recognisers.specs import DEFAULT_TEAM
 from pmask.sights import Sights
 
 SIGHTS = Sights()
@@ -40,7 +42,7 @@ def seen(**changes: object) -> dict[str, object]:
 
 def asked(**changes: object) -> dict[str, object]:
     """Other options of a mask."""
-    return {"options": replace(MaskOptions(), **changes)}  # type: ignore[arg-type]
+    return {"options": changes}
 
 
 VARIANTS: Mapping[str, dict[str, object]] = {
@@ -82,6 +84,7 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--intruders", type=Path)
     parser.add_argument("--judges", default="")
+    parser.add_argument("--team", default=",".join(DEFAULT_TEAM))
     parser.add_argument("--people", type=int, default=8)
     parser.add_argument("--photos", type=int, default=3)
     parser.add_argument("--from", dest="source", default="all")
@@ -101,6 +104,7 @@ def main() -> None:
         photos=options.photos,
         source=options.source,
         same=tuple(zip(first, second, strict=True)),
+        options=MaskOptions(team=tuple(options.team.split(","))),
         seed=options.seed,
         jobs=options.jobs,
         white_box=True,
@@ -113,7 +117,9 @@ def main() -> None:
     wanted = [start for start in options.only.split(",") if start]
     for name, changes in VARIANTS.items():
         if not wanted or name.startswith(tuple(wanted)):
-            print(row(name, evaluate(replace(settings, **changes))), flush=True)  # type: ignore[arg-type]
+            asked_for = replace(settings.options, **changes.get("options", {}))  # type: ignore[arg-type]
+            results = evaluate(replace(settings, **(changes | {"options": asked_for})))  # type: ignore[arg-type]
+            print(row(name, results), flush=True)
 
 
 if __name__ == "__main__":
