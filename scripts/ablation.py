@@ -1,7 +1,7 @@
 """What each part of the search is worth: one factor at a time, judged as `pmask evaluate` judges.
 
-    .venv/bin/python scripts/ablation.py --faces DIR [--intruders DIR] [--judges dlib] [--team A,B] [--people 8] [--photos 3]
-        [--only default,alone] [--jobs 2] [--work out/evaluate]
+    .venv/bin/python scripts/ablation.py --faces DIR [--intruders DIR] [--judges dlib] [--team A,B] [--people 8]
+        [--photos 3] [--only default,alone] [--jobs 2] [--work out/evaluate]
 
 Prints a Markdown row for each variant: the default, the default with one thing changed, and the paper's own search.
 Protected files are kept in the work folder, so a variant that was run before costs nothing. To choose by these figures,
