@@ -23,6 +23,7 @@ from pmask.errors import PMaskError, TooManyBytes
 from pmask.images import MAX_BYTES, MAX_PIXELS, inspect_image
 from pmask.options import DELTA_RANGE, OMEGA_RANGE, MaskOptions
 from pmask.recognisers.specs import SPECS
+from pmask.report import UNTOUCHED
 from pmask.uploads import UPLOADS
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ def create_app(config: Config, engine: Engine, clients: Clients, queue: JobQueue
     for method, path, handler in (
         ("GET", "/v1/health", _health),
         ("POST", "/v1/pair", _pair),
+        ("DELETE", "/v1/client", _leave),
         ("GET", "/v1/options", _options),
         ("POST", "/v1/jobs", _make_job),
         ("GET", "/v1/jobs/{id}", _job),
@@ -95,6 +97,14 @@ async def _pair(request: web.Request) -> web.Response:
     return web.json_response({"token": token, "client": {"id": client.id, "name": client.name}})
 
 
+async def _leave(request: web.Request) -> web.Response:
+    client = request[CLIENT].id
+    request.app[_QUEUE].forget_client(client)
+    request.app[_CLIENTS].revoke(client)
+    log.info("client %s has left", client)
+    return web.Response(status=204)
+
+
 async def _options(request: web.Request) -> web.Response:
     recognisers = [
         {"name": spec.name, "network": spec.network, "training": spec.training, "licence": spec.licence}
@@ -108,6 +118,7 @@ async def _options(request: web.Request) -> web.Response:
             "uploads": list(UPLOADS),
             "devices": request.app[_ENGINE].devices,
             "limits": {"bytes": MAX_BYTES, "pixels": MAX_PIXELS},
+            "seconds_per_face": request.app[_QUEUE].seconds_per_face,
         }
     )
 
@@ -138,7 +149,7 @@ async def _result(request: web.Request) -> web.Response:
     if job.protection is None:
         raise NotReady("the photo is still being protected")
     headers = {"X-PMask-Report": _summary(job.protection)}
-    if job.protection.report["status"] == "no_face":
+    if job.protection.report["status"] in UNTOUCHED:
         return web.Response(status=204, headers=headers)
     return web.Response(body=job.protection.data, content_type=job.media_type, headers=headers)
 

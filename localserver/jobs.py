@@ -7,7 +7,9 @@ import contextlib
 import logging
 import math
 import secrets
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -24,6 +26,8 @@ _RETRY = 5.0
 """Seconds after which a full queue is worth another try when nothing better is known."""
 _ETA_AFTER = 1.0
 """Seconds of a stage before its speed says anything."""
+_PACES = 9
+"""Photos whose speed is remembered."""
 _SWEEP = 30.0
 """Seconds between looks for results that are old enough to forget."""
 
@@ -123,6 +127,12 @@ class JobQueue:
         self._running: Job | None = None
         self._uploads = 0
         self._upload_bytes = 0
+        self._paces: deque[float] = deque(maxlen=_PACES)  # seconds per face
+
+    @property
+    def seconds_per_face(self) -> float | None:
+        """What a face has taken on this machine, the median of the last photos; None until there was one."""
+        return statistics.median(self._paces) if self._paces else None
 
     @contextlib.contextmanager
     def admit(self, size: int) -> Iterator[None]:
@@ -161,6 +171,11 @@ class JobQueue:
         job.cancel.set()
         self._end(job, "cancelled", error=Cancelled("the job was cancelled"))
 
+    def forget_client(self, client_id: str) -> None:
+        """Cancels and forgets all that a client has here."""
+        for job in [job for job in self._jobs.values() if job.client_id == client_id]:
+            self.forget(job)
+
     def eta(self, job: Job) -> float | None:
         """Seconds until the job is done, as far as can be told."""
         return job.eta(self._clock())
@@ -198,6 +213,8 @@ class JobQueue:
             self._end(job, "failed", error=PMaskError(f"unexpected {type(error).__name__}"))
         else:
             self._end(job, "done", protection=protection)
+            if faces := len(protection.report["faces"]):
+                self._paces.append(protection.report["seconds"] / faces)
         outcome = job.error.code if job.error else "done"
         log.info("a job of client %s ended: %s, %.1f s", job.client_id, outcome, self._clock() - began)
 

@@ -24,7 +24,7 @@ from localserver.frames import CorruptStream, Frame, pack, read_frame
 from localserver.log import describe
 from pmask.errors import OutOfMemory, PMaskError
 from pmask.options import MaskOptions
-from pmask.report import Progress, Report
+from pmask.report import UNTOUCHED, Progress, Report
 
 _PROGRESS_EVERY = 0.1
 """Seconds: an optimiser's steps are faster than anyone looks."""
@@ -95,7 +95,7 @@ class Worker:
             self._fail(_expected(error))
             return False
         else:
-            body = b"" if protection.report.status == "no_face" else protection.data
+            body = b"" if protection.report.status in UNTOUCHED else protection.data
             self._say({"event": "done", "report": _finite(protection.report.to_json())}, body)
             return True
 

@@ -15,6 +15,9 @@ DELTA_RANGE = (0.0, 10.0)
 OMEGA_RANGE = (0.0, 0.5)
 """omega is half of one minus SSIM (Eq. 7), so 0.5 is SSIM 0: no limit at all."""
 
+MOST_BOXES = 1000
+"""Faces that may be left out of one photo: more than a detector finds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MaskOptions:
@@ -27,6 +30,9 @@ class MaskOptions:
     seed: of everything random in making the mask.
     upload: name of the upload (pmask.uploads) after which the delivered photo is judged as well; no part of the search.
     again: mask a photo anew although it is on record as PMask's own work.
+    look: only find the faces, for a person to choose among; nothing is masked.
+    leave_out: boxes (x, y, width, height) in pixels of the upright photo, as a look found them; these faces stay as
+        they are.
     """
 
     delta: float = 1.0  # paper, section 6
@@ -35,6 +41,8 @@ class MaskOptions:
     seed: int = 0
     upload: str = "instagram"  # the strongest compression and shrinking of the known sites
     again: bool = False
+    look: bool = False
+    leave_out: tuple[tuple[float, float, float, float], ...] = ()
 
     def __post_init__(self) -> None:
         _check_range("delta", self.delta, DELTA_RANGE)
@@ -50,6 +58,8 @@ class MaskOptions:
             raise BadOption(f"unknown upload {self.upload!r}; known: {', '.join(UPLOADS)}")
         if not isinstance(self.again, bool):
             raise BadOption(f"again must be true or false, not {self.again!r}")
+        if not isinstance(self.look, bool):
+            raise BadOption(f"look must be true or false, not {self.look!r}")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> MaskOptions:
@@ -64,11 +74,26 @@ class MaskOptions:
             if not isinstance(team, list | tuple) or not all(isinstance(name, str) for name in team):
                 raise BadOption(f"team must be a list of recogniser names, not {team!r}")
             values["team"] = tuple(team)
+        if "leave_out" in values:
+            values["leave_out"] = _boxes(values["leave_out"])
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
         """The mapping that from_mapping reads back."""
-        return {**asdict(self), "team": list(self.team)}
+        return {**asdict(self), "team": list(self.team), "leave_out": [list(box) for box in self.leave_out]}
+
+
+def _boxes(value: object) -> tuple[tuple[float, float, float, float], ...]:
+    """leave_out from parsed JSON."""
+    boxes = value if isinstance(value, list | tuple) and len(value) <= MOST_BOXES else None
+    if boxes is None or not all(
+        isinstance(box, list | tuple)
+        and len(box) == 4
+        and all(isinstance(n, int | float) and not isinstance(n, bool) and abs(n) < 1e6 for n in box)
+        for box in boxes
+    ):
+        raise BadOption(f"leave_out must be a list of at most {MOST_BOXES} boxes [x, y, width, height] in pixels")
+    return tuple((float(x), float(y), float(width), float(height)) for x, y, width, height in boxes)
 
 
 def _check_range(name: str, value: object, bounds: tuple[float, float]) -> None:

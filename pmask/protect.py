@@ -35,6 +35,8 @@ MEND_ITERATIONS = 15
 SHRINKS = 3
 """How often masks that are over the budget even so, since neighbours' masks reach into them, are made weaker."""
 SHRINK_MARGIN = 0.98
+LEFT_OUT_IOU = 0.5
+"""A face is left out that overlaps a box which the person left out at least this much."""
 WORTH_MENDING = 0.95
 """Share of every goal that the delivered bytes must have reached: what is further off, a few iterations do not mend."""
 MOST_STRETCH = 1.1
@@ -164,6 +166,11 @@ class Protector:
         faces = self.detect(photo.rgb)
         if not faces:
             return Protection(data=data, report=self._report("no_face", photo, start))
+        found = tuple(face.box for face in faces)
+        faces = [face for face in faces if all(iou(face.box, box) < LEFT_OUT_IOU for box in options.leave_out)]
+        if options.look or not faces:
+            status: Status = "looked" if options.look else "left_out"
+            return Protection(data=data, report=replace(self._report(status, photo, start), found=found))
 
         def progress(stage: Stage, fraction: float) -> None:
             on_progress(Progress(stage=stage, fraction=fraction, faces=len(faces)))
@@ -181,7 +188,8 @@ class Protector:
             for report, bare, uploaded in zip(reports, *verdicts, strict=True)
         ]
         warnings += self._put_on_record(masked)
-        return Protection(data=protected, report=self._report("protected", photo, start, reports, warnings))
+        report = self._report("protected", photo, start, reports, warnings)
+        return Protection(data=protected, report=replace(report, found=found))
 
     def _mask(
         self,

@@ -13,7 +13,10 @@ BARE = "bare"
 
 Stage = Literal["loading", "decoding", "detecting", "masking", "encoding", "checking"]
 
-Status = Literal["protected", "no_face", "already_protected"]
+Status = Literal["protected", "no_face", "already_protected", "left_out", "looked"]
+
+UNTOUCHED = frozenset({"no_face", "left_out", "looked"})
+"""Statuses of photos of which nothing is delivered: the bytes are those that came, and PMask did not make them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +142,9 @@ class FaceReport:
 class Report:
     """One photo. warnings are sentences for the person.
 
-    status: "protected"; or, with the bytes unchanged, "no_face" and "already_protected" (it is on record as PMask's own
-    work).
+    status: "protected"; or, with the bytes unchanged, "no_face", "already_protected" (it is on record as PMask's own
+    work), "left_out" (the person chose none of the faces) and "looked" (the faces were only to be found).
+    found: boxes (x, y, width, height) of all faces in the upright photo, largest first, also those left out of faces.
     """
 
     status: Status
@@ -151,6 +155,7 @@ class Report:
     format: str
     device: str
     warnings: tuple[str, ...] = ()
+    found: tuple[tuple[float, float, float, float], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, keys as the fields; beside them "judged", the tally of all verdicts."""

@@ -9,6 +9,7 @@ export const PROTOCOL = 1;
 export const ROUTES = {
   health: "GET /v1/health",
   pair: "POST /v1/pair",
+  leave: "DELETE /v1/client",
   options: "GET /v1/options",
   create: "POST /v1/jobs",
   follow: "GET /v1/jobs/ID",
@@ -142,15 +143,23 @@ export async function followJob(daemon, id, seen) {
   return (await proven(daemon, ROUTES.follow, { id, query, timeout: WAIT_S * 1000 + SHORT_MS })).json();
 }
 
-/** @returns {Promise<{blob: Blob | null, summary: object}>} blob is null when the photo has no face */
+/** Statuses with which the original is what to upload. "looked" is no leave: the faces were only to be found. */
+const UNCHANGED = ["no_face", "left_out"];
+
+/** @returns {Promise<{blob: Blob | null, summary: object}>} blob is null when the original is what to upload */
 export async function jobResult(daemon, id) {
   const response = await proven(daemon, ROUTES.result, { id, timeout: BODY_MS });
   const summary = JSON.parse(response.headers.get("X-PMask-Report") ?? "null");
-  const noFace = response.status === 204 && summary?.status === "no_face";
+  const unchanged = response.status === 204 && UNCHANGED.includes(summary?.status);
   const isProtected = response.status === 200 && ["protected", "already_protected"].includes(summary?.status);
   // Neither: what came is not known to be protected.
-  if (!noFace && !isProtected) throw new PMaskError("engine_failed");
-  return { blob: noFace ? null : await response.blob(), summary };
+  if (!unchanged && !isProtected) throw new PMaskError("engine_failed");
+  return { blob: unchanged ? null : await response.blob(), summary };
+}
+
+/** Has the daemon forget us: its list of clients is shorter by one, and the token opens nothing any more. */
+export async function leave(daemon) {
+  await proven(daemon, ROUTES.leave, {});
 }
 
 export async function cancelJob(daemon, id) {

@@ -88,6 +88,13 @@ class Galleried(Good):
         return _Result(str(self.gallery).encode(), "protected", self.device)
 
 
+class Looker(Good):
+    """Only looks for the faces."""
+
+    def protect(self, data, options, on_progress, cancelled):
+        return _Result(data, "looked", self.device)
+
+
 class Before(Good):
     """Has protected every photo before."""
 

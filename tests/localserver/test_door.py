@@ -11,6 +11,7 @@ OTHER_EXTENSION = "chrome-extension://ponmlkjihgfedcbaponmlkjihgfedcba"
 ROUTES = [
     ("GET", "/v1/health"),
     ("POST", "/v1/pair"),
+    ("DELETE", "/v1/client"),
     ("GET", "/v1/options"),
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs/x"),

@@ -61,6 +61,47 @@ async def test_a_photo_that_was_protected_before_is_a_200(daemon, photo):
         assert "already_protected" == json.loads(answer.headers["X-PMask-Report"])["status"]
 
 
+@pytest.mark.parametrize("status", ["looked", "left_out"])
+async def test_what_nothing_was_done_to_is_never_a_200(daemon, photo, status):
+    """Faces that were only looked for, or all left out: no byte may pass for a protected photo."""
+    job = await daemon.post(photo, headers={"X-PMask-Options": json.dumps({"look": True})})
+    daemon.engine.say(Protection(data=b"", report={"status": status, "faces": [], "seconds": 0.1, "judged": None}))
+    await daemon.until(job, "done")
+    assert daemon.engine.taken[0][1].look
+    async with daemon.request("GET", f"/v1/jobs/{job}/result") as answer:
+        assert (204, b"") == (answer.status, await answer.read())
+        assert status == json.loads(answer.headers["X-PMask-Report"])["status"]
+
+
+async def test_what_a_face_takes_is_told_from_the_last_photos(daemon, photo):
+    """The options page says what a setting costs on this machine, not on the author's."""
+
+    async def seconds_per_face():
+        return (await daemon.json("GET", "/v1/options"))[1]["seconds_per_face"]
+
+    assert await seconds_per_face() is None
+    for seconds in (3.0, 50.0, 5.0):
+        job = await daemon.post(photo)
+        daemon.engine.say(Protection(data=b"protected bytes", report=REPORT | {"seconds": seconds}))
+        await daemon.until(job, "done")
+    job = await daemon.post(photo)
+    daemon.engine.say(NO_FACE)
+    await daemon.until(job, "done")
+    assert 2.5 == await seconds_per_face()
+
+
+async def test_a_client_that_leaves_is_gone_with_its_photos(daemon, photo):
+    """Unpairing in the browser must leave neither a key to the door nor a photo behind it."""
+    other = await daemon.pair()
+    job = await daemon.post(photo)
+    async with daemon.request("DELETE", "/v1/client") as answer:
+        assert (204, b"") == (answer.status, await answer.read())
+    assert (401, "unauthorised") == await daemon.refusal("GET", f"/v1/jobs/{job}")
+    assert [other.client_id] == [client.id for client in daemon.clients.paired()]
+    assert (404, "not_found") == await other.refusal("GET", f"/v1/jobs/{job}")
+    daemon.engine.say(PROTECTED)
+
+
 async def test_a_photo_without_a_face_is_never_a_200(daemon, photo):
     """204 says that the original is what to upload; the same header says why."""
     job = await daemon.post(photo)
@@ -396,7 +437,7 @@ async def test_options_say_what_can_be_chosen(daemon):
     """The extension's settings are drawn from this and from nothing else."""
     status, body = await daemon.json("GET", "/v1/options")
     assert 200 == status
-    assert {"defaults", "ranges", "recognisers", "uploads", "devices", "limits"} == set(body)
+    assert {"defaults", "ranges", "recognisers", "uploads", "devices", "limits", "seconds_per_face"} == set(body)
     assert MaskOptions() == MaskOptions.from_mapping(body["defaults"])
     assert {"delta": [0, 10], "omega": [0, 0.5]} == body["ranges"]
     assert {"name", "network", "training", "licence"} == set(body["recognisers"][0])

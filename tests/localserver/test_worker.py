@@ -94,6 +94,8 @@ async def test_a_photo_without_a_face_sends_no_bytes_back(engine_of):
     """The client has the original; nothing that could pass for a protected photo exists."""
     protection = await protect(engine_of("NoFace"))
     assert (b"", "no_face") == (protection.data, protection.report["status"])
+    protection = await protect(engine_of("Looker"))
+    assert (b"", "looked") == (protection.data, protection.report["status"])
 
 
 async def test_a_photo_that_was_protected_before_comes_back_as_it_was(engine_of):

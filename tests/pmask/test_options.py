@@ -19,7 +19,16 @@ def test_the_defaults_are_the_papers():
 
 def test_options_survive_json():
     """The extension sends what the options page shows."""
-    options = MaskOptions(delta=0.4, omega=0.01, team=("dlib", "faceres"), seed=7, upload="x", again=True)
+    options = MaskOptions(
+        delta=0.4,
+        omega=0.01,
+        team=("dlib", "faceres"),
+        seed=7,
+        upload="x",
+        again=True,
+        look=True,
+        leave_out=((1.0, 2.0, 30.0, 40.0),),
+    )
     assert options == MaskOptions.from_mapping(options.to_json())
 
 
@@ -41,6 +50,12 @@ def test_options_survive_json():
         ({"upload": "myspace"}, BadOption),
         ({"upload": ["x"]}, BadOption),
         ({"again": 1}, BadOption),
+        ({"look": 1}, BadOption),
+        ({"leave_out": [1, 2, 3, 4]}, BadOption),
+        ({"leave_out": [[1, 2, 3]]}, BadOption),
+        ({"leave_out": [[1, 2, 3, float("nan")]]}, BadOption),
+        ({"leave_out": [[1, 2, 3, True]]}, BadOption),
+        ({"leave_out": [[0, 0, 1, 1]] * 1001}, BadOption),
         ({"team": "sface"}, BadOption),
         ({"team": []}, BadOption),
         ({"team": [1]}, BadOption),

@@ -265,6 +265,22 @@ def test_a_record_that_cannot_be_written_costs_a_warning(hasty, original, tmp_pa
     assert any("masked a second time" in warning for warning in report.warnings)
 
 
+def test_the_person_chooses_among_the_faces(hasty, encoded, astronaut):
+    """A look masks nothing; then the face that was left out stays as it is, to the bit, and the other does not."""
+    both = np.concatenate([astronaut, astronaut[:, ::-1]], axis=1)
+    photo = encoded(both, "PNG")
+    look = hasty.protect(photo, MaskOptions(look=True))
+    assert (photo, "looked", ()) == (look.data, look.report.status, look.report.faces)
+    left = min(look.report.found)
+    result = hasty.protect(photo, MaskOptions(leave_out=(left,)))
+    assert ("protected", 1, 2) == (result.report.status, len(result.report.faces), len(result.report.found))
+    changed = (decode(result.data).rgb != both).any(2)
+    assert not changed[:, :512].any()
+    assert changed[:, 512:].any()
+    none = hasty.protect(photo, MaskOptions(leave_out=look.report.found))
+    assert (photo, "left_out", ()) == (none.data, none.report.status, none.report.faces)
+
+
 def test_cancelling_raises(hasty, original):
     """The daemon frees the device."""
     with pytest.raises(Cancelled):
