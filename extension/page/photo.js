@@ -5,9 +5,12 @@
 (() => {
   "use strict";
 
-  const LOST_PATIENCE = 6; // unanswered messages in a row; a stopped service worker costs one
+  const PATIENCE = 6; // unanswered messages in a row; a stopped service worker costs one, a daemon's restart a few
   const RETRY_PAUSE_MS = 1000;
+  const QUEUE_PAUSE_MS = 2000; // between looks at a job whose turn has not come
   const STALL_MS = 10 * 60 * 1000; // no new revision of the job for so long: something hangs
+  const MOST_STEP_MS = 30_000; // longer between two answers: the computer slept, or its clock was set
+  const RESTARTS = 2; // of a job that the daemon has forgotten, since it was started anew
 
   class PhotoError extends Error {
     /** @param {string} code of PROTOCOL.md, or one of the extension's own @param {string} [message] */
@@ -18,8 +21,8 @@
   }
 
   /**
-   * @typedef {"waiting"|"sending"|"queued"|"running"|"fetching"|"protected"|"no_face"|"original"|"omitted"|"failed"} State
-   * protected, no_face, original and omitted are final; failed waits for the person.
+   * @typedef {"waiting"|"sending"|"queued"|"running"|"choosing"|"fetching"|"protected"|"no_face"|"original"|"omitted"|"failed"} State
+   * protected, no_face, original and omitted are final; choosing and failed wait for the person.
    */
 
   class Photo {
@@ -38,7 +41,10 @@
       /** @type {State} */ this.state = "waiting";
       this.stage = null;
       this.progress = 0;
-      this.faces = null;
+      this.eta = null; // seconds
+      this.faces = null; // how many
+      this.found = null; // their boxes [x, y, width, height] in the upright photo, when the person is to choose
+      this.leaveOut = null; // the boxes that the person has left out
       this.job = null;
       this.blob = null;
       this.summary = null; // of X-PMask-Report: {status, faces, hidden, converged, seconds, ssim, judged}
@@ -51,18 +57,30 @@
       return ["protected", "no_face", "original", "omitted"].includes(this.state);
     }
 
-    /** Starts, or starts again after a failure. Resolves when the photo is final or failed. */
+    /** Does it wait for the person? */
+    get isOpen() {
+      return this.state === "failed" || this.state === "choosing";
+    }
+
+    /** Starts, or starts again after a failure. Resolves when the photo is final or waits for the person. */
     async run() {
       const attempt = (this.attempt += 1);
       const live = () => this.attempt === attempt;
-      this.#set({ state: "sending", stage: null, progress: 0, faces: null, error: null });
       try {
-        if (!this.job) await this.#send(live);
-        if (live()) await this.#follow(live);
-        if (live()) await this.#fetch(live);
+        for (let restarts = 0; ; restarts += 1) {
+          this.#set({ state: "sending", stage: null, progress: 0, eta: null, faces: null, error: null });
+          try {
+            await this.#go(live, restarts > 0);
+            return;
+          } catch (error) {
+            // The daemon is being stopped, or was started anew and knows nothing of the job; the photo is still here.
+            if (!live() || !["cancelled", "not_found"].includes(error.code) || restarts === RESTARTS) throw error;
+            this.job = null;
+          }
+        }
       } catch (error) {
         if (!live()) return;
-        this.job = null;
+        this.#forget();
         this.#set({ state: "failed", error: error instanceof PhotoError ? error : new PhotoError("unexpected", String(error)) });
       }
     }
@@ -72,18 +90,38 @@
       this.#set({ state: "failed", error: new PhotoError(code) });
     }
 
+    /** The person has chosen among the faces found. @param {number[][]} leaveOut boxes of those that stay as they are */
+    choose(leaveOut) {
+      if (this.state !== "choosing") return;
+      this.leaveOut = leaveOut;
+      this.run();
+    }
+
     /** The person's word: upload it as it is, or leave it out. */
     decide(state) {
       if (this.isFinal) return;
       this.attempt += 1;
-      if (this.job) this.ask("cancel", { job: this.job }).catch(() => {}); // the daemon forgets it by itself later
+      this.#forget();
       this.#set({ state, error: null });
     }
 
-    async #send(live) {
+    async #go(live, again) {
+      if (!this.job) await this.#send(live, again);
+      if (live()) await this.#follow(live);
+      if (!live()) return;
+      if (this.report?.status !== "looked") {
+        await this.#fetch(live);
+        return;
+      }
+      this.#forget();
+      this.#set({ state: "choosing", found: this.report.found, faces: this.report.found.length });
+    }
+
+    async #send(live, again) {
+      const ticket = crypto.randomUUID(); // so that a photo whose answer was lost is not done twice
       for (;;) {
         try {
-          const { id } = await this.#askPatiently("protect", { file: this.file }, live);
+          const { id } = await this.#askPatiently("protect", { file: this.file, leaveOut: this.leaveOut, ticket }, live, again);
           if (live()) this.job = id;
           else this.ask("cancel", { job: id }).catch(() => {});
           return;
@@ -98,37 +136,53 @@
 
     async #follow(live) {
       let seen = null;
-      let changed = this.now();
+      let idle = 0;
+      let last = this.now();
       while (live()) {
         const job = await this.#askPatiently("follow", { job: this.job, seen }, live);
         if (!live()) return;
-        if (job.revision !== seen) changed = this.now();
-        if (this.now() - changed > STALL_MS) throw new PhotoError("timeout");
-        seen = job.revision;
+        const moved = job.revision !== seen || job.state === "queued";
+        idle = moved ? 0 : idle + Math.min(Math.max(this.now() - last, 0), MOST_STEP_MS);
+        last = this.now();
+        if (idle > STALL_MS) throw new PhotoError("timeout");
         this.report = job.report ?? null;
         if (job.state === "done") return;
         if (job.state === "failed") throw new PhotoError(job.error?.code ?? "engine_failed", job.error?.message);
         if (job.state === "cancelled") throw new PhotoError("cancelled");
-        this.#set({ state: job.state, stage: job.stage, progress: job.progress, faces: job.faces });
+        this.#set({ state: job.state, stage: job.stage, progress: job.progress, eta: job.eta_s ?? null, faces: job.faces });
+        // Many that wait for their turn would hold all the connections that a browser allows, and starve the one at work.
+        seen = job.state === "queued" ? null : job.revision;
+        if (seen === null) await this.sleep(QUEUE_PAUSE_MS);
       }
     }
 
     async #fetch(live) {
-      this.#set({ state: "fetching", progress: 1 });
+      this.#set({ state: "fetching", progress: 1, eta: null });
       const { blob, summary } = await this.#askPatiently("result", { job: this.job }, live);
       if (!live()) return;
-      const state = summary?.status === "no_face" ? "no_face" : "protected";
+      const state = { no_face: "no_face", left_out: "original" }[summary?.status] ?? "protected";
       if (state === "protected" && !(blob instanceof Blob && blob.size > 0)) throw new PhotoError("engine_failed");
+      this.#forget();
       this.#set({ state, blob, summary, faces: summary?.faces ?? null });
     }
 
-    /** Asks again when the answer was lost, as it is when the browser stops the background under us. */
-    async #askPatiently(name, payload, live) {
-      for (let lost = 0; ; lost += 1) {
+    /** The daemon may drop the job, and its photo with it; without this it does so minutes later. */
+    #forget() {
+      if (this.job) this.ask("cancel", { job: this.job }).catch(() => {});
+      this.job = null;
+    }
+
+    /**
+     * Asks again when the answer was lost, as it is when the browser stops the background under us; and about a job that
+     * is on its way, when the daemon is silent for a moment.
+     */
+    async #askPatiently(name, payload, live, underWay = true) {
+      const passing = underWay ? ["lost", "daemon_off", "timeout"] : ["lost"];
+      for (let failures = 0; ; failures += 1) {
         try {
           return await this.ask(name, payload);
         } catch (error) {
-          if (error.code !== "lost" || lost >= LOST_PATIENCE || !live()) throw error;
+          if (!passing.includes(error.code) || failures >= PATIENCE || !live()) throw error;
           await this.sleep(RETRY_PAUSE_MS);
         }
       }

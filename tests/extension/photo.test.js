@@ -34,7 +34,10 @@ test("sent, followed, fetched", async () => {
   await photo.run();
   assert.deepEqual(states, ["sending", "running", "fetching", "protected"]);
   assert.equal(photo.blob, blob);
-  assert.deepEqual(asked.slice(1).map(({ job, seen }) => [job, seen]), [["7", null], ["7", 2], ["7", undefined]]);
+  assert.deepEqual(
+    asked.slice(1).map(({ name, job, seen }) => [name, job, seen]),
+    [["follow", "7", null], ["follow", "7", 2], ["result", "7", undefined], ["cancel", "7", undefined]],
+  );
 });
 
 test("an answer that is lost is asked for again, and the photo is not sent twice", async () => {
@@ -42,6 +45,69 @@ test("an answer that is lost is asked for again, and the photo is not sent twice
   await photo.run();
   assert.equal(photo.state, "protected");
   assert.equal(names().filter((name) => name === "protect").length, 1);
+});
+
+test("a photo whose answer was lost goes under the same ticket, so that the background knows it", async () => {
+  const { photo, asked } = photoWith({ protect: [lost(), { id: "7" }], follow: [done], result: [result] });
+  await photo.run();
+  const tickets = asked.filter(({ name }) => name === "protect").map(({ ticket }) => ticket);
+  assert.equal(tickets.length, 2);
+  assert.equal(tickets[0], tickets[1]);
+});
+
+test("a daemon that was started anew gets the photo again, by itself", async () => {
+  const off = new PhotoError("daemon_off");
+  const follow = [running, off, off, new PhotoError("not_found"), running, done];
+  const { photo, names } = photoWith({ protect: [{ id: "7" }, { id: "8" }], follow, result: [result] });
+  await photo.run();
+  assert.equal(photo.state, "protected");
+  assert.equal(names().filter((name) => name === "protect").length, 2);
+});
+
+test("a daemon that is off from the start is not waited for", async () => {
+  const { photo, names } = photoWith({ protect: [new PhotoError("daemon_off")] });
+  await photo.run();
+  assert.deepEqual([photo.state, photo.error.code, names()], ["failed", "daemon_off", ["protect"]]);
+});
+
+test("a daemon that forgets every job is given up", async () => {
+  const { photo } = photoWith({ protect: [{ id: "7" }], follow: [new PhotoError("not_found")] });
+  await photo.run();
+  assert.deepEqual([photo.state, photo.error.code], ["failed", "not_found"]);
+});
+
+test("a photo in the queue is looked at now and then, and its turn may be long in coming", async () => {
+  const queued = { state: "queued", revision: 0, progress: 0 };
+  let now = 0;
+  const slept = [];
+  const clock = { now: () => (now += 400_000), sleep: async (ms) => slept.push(ms) };
+  const { photo, asked } = photoWith({ protect: [{ id: "7" }], follow: [queued, queued, queued, running, done], result: [result] }, clock);
+  await photo.run();
+  assert.equal(photo.state, "protected");
+  assert.deepEqual(asked.filter(({ name }) => name === "follow").map(({ seen }) => seen), [null, null, null, null, 2]);
+  assert.equal(slept.length, 3);
+});
+
+test("a clock that jumps, as after a sleep, is no stall", async () => {
+  let now = 0;
+  const jumps = [8e3, 7.2e6, -7.2e6, 8e3];
+  const clock = { now: () => (now += (jumps.shift() ?? 0)) };
+  const { photo } = photoWith({ protect: [{ id: "7" }], follow: [running, running, running, running, done], result: [result] }, clock);
+  await photo.run();
+  assert.equal(photo.state, "protected");
+});
+
+test("the person is asked which faces, and the daemon told which to leave out", async () => {
+  const boxes = [[1, 2, 30, 40], [50, 2, 30, 40]];
+  const looked = { state: "done", revision: 2, report: { status: "looked", found: boxes } };
+  const { photo, asked, names } = photoWith({ protect: [{ id: "7" }, { id: "8" }], follow: [looked, done], result: [result] });
+  await photo.run();
+  assert.deepEqual([photo.state, photo.isOpen, photo.isFinal, photo.found], ["choosing", true, false, boxes]);
+  assert.deepEqual(names(), ["protect", "follow", "cancel"]);
+  photo.choose([boxes[1]]);
+  while (!photo.isFinal) await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.equal(photo.state, "protected");
+  assert.deepEqual(asked.filter(({ name }) => name === "protect").map(({ leaveOut }) => leaveOut), [null, [boxes[1]]]);
 });
 
 test("patience has an end", async () => {

@@ -24,7 +24,7 @@ async function asModule(url) {
 
 /** Runs one of the page's scripts as the browser does, and gives what it left for the next. */
 export async function runPageScript(path) {
-  const context = vm.createContext({ Blob, File, setTimeout, clearTimeout });
+  const context = vm.createContext({ Blob, File, crypto, setTimeout, clearTimeout });
   vm.runInContext(await readFile(new URL(path, EXTENSION), "utf8"), context);
   return context.pmask;
 }
