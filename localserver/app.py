@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from localserver import page
 from localserver.clients import Clients
 from localserver.config import Config
 from localserver.door import CLIENT, door, origin_of
@@ -45,7 +46,8 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""On every answer: no cache keeps a photo, no page shows or embeds what it should not have got."""
+"""On every answer: no cache keeps a photo, no page shows or embeds what it should not have got.
+`localserver.page`'s files have a policy of their own."""
 
 _CONFIG = web.AppKey("config", Config)
 _ENGINE: web.AppKey[Engine] = web.AppKey("engine")
@@ -71,6 +73,8 @@ def create_app(config: Config, engine: Engine, clients: Clients, queue: JobQueue
         ("DELETE", "/v1/jobs/{id}", _delete_job),
     ):
         app.router.add_route(method, path, handler, expect_handler=_expect_nothing_yet)
+    for path in page.FILES:
+        app.router.add_route("GET", path, page.serve, expect_handler=_expect_nothing_yet)
     app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(_wake_all)
     app.cleanup_ctx.append(_work)
@@ -289,7 +293,8 @@ async def _expect_nothing_yet(request: web.Request) -> None:
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_HEADERS)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
 
 
 async def _wake_all(app: web.Application) -> None:

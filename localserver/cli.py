@@ -85,7 +85,7 @@ async def _serve(config: Config, listener: socket.socket, protector: str | None)
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()
-        print(f"PMask {__version__} listens on http://{HOST}:{config.port}", flush=True)
+        print(f"PMask {__version__} listens on http://{HOST}:{config.port}/ (open it in a browser)", flush=True)
         await stop.wait()
     finally:
         await runner.cleanup()
@@ -145,7 +145,8 @@ def _pair(args: argparse.Namespace) -> int:
     else:
         print(
             f"\n    Pairing code:   {code[:4]} {code[4:]}\n\n"
-            "Open the PMask extension's settings in your browser and type it there.\n"
+            "Open the PMask extension's settings in your browser and type it there,\n"
+            f"or open PMask's own page with it: http://{HOST}:{args.port}/#pair={code}\n"
             f"It works once, within {int(CODE_LIFETIME) // 60} minutes, for one browser."
         )
     if _probe(args.port) is None:

@@ -31,6 +31,8 @@ CODE_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 CODE_LENGTH = 8
 CODE_LIFETIME = 120.0
 """Seconds: long enough to switch windows and type eight characters."""
+PAGE_LIFETIME = 24 * 3600.0
+"""Seconds: the daemon's own page keeps its token for one tab, so older ones are nobody's any more."""
 WRONG_PER_CODE = 5
 WRONG_PER_MINUTE = 10
 _NAME_LENGTH = 80
@@ -40,7 +42,8 @@ _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """A paired client. origin is the extension's, None for a program; created is in seconds since 1970."""
+    """A paired client. origin is the extension's or the local page's, None for a program; created is in seconds since
+    1970."""
 
     id: str
     name: str
@@ -60,11 +63,16 @@ class Clients:
         self._wrong_for_code: tuple[str, int] = ("", 0)
 
     def paired(self) -> list[Client]:
-        """All paired clients, oldest first. A file that cannot be read is reported and skipped."""
+        """All paired clients, oldest first. A file that cannot be read is reported and skipped; a page's that is over,
+        deleted."""
         found = []
         for path in self._folder.glob("*.json"):
             try:
-                found.append(_client_of(json.loads(path.read_bytes())))
+                client = _client_of(json.loads(path.read_bytes()))
+                if self._is_over(client):
+                    path.unlink(missing_ok=True)
+                else:
+                    found.append(client)
             except FileNotFoundError:
                 continue  # revoked since the folder was listed
             except (OSError, ValueError, TypeError):
@@ -116,6 +124,10 @@ class Clients:
                 text = f"pmask-proof-1\n{challenge}\n{port}".encode()
                 return hmac.new(bytes.fromhex(client.token_sha256), text, hashlib.sha256).hexdigest()
         return None
+
+    def _is_over(self, client: Client) -> bool:
+        is_page = client.origin is not None and client.origin.startswith("http://")
+        return is_page and not 0 <= self._clock() - client.created < PAGE_LIFETIME
 
     def _check_rate(self) -> None:
         if len(self._wrong_times) == WRONG_PER_MINUTE and (wait := self._wrong_times[0] + 60 - self._clock()) > 0:

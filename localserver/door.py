@@ -11,12 +11,13 @@ import re
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from localserver import page
 from localserver.clients import Client, Clients
 from localserver.errors import BadRequest, ForbiddenHost, ForbiddenOrigin, ForbiddenSite, Unauthorised
 
 CLIENT: web.RequestKey[Client] = web.RequestKey("client", Client)
 """Who makes the request; set on all routes but the open ones."""
-OPEN_ROUTES = frozenset({"/v1/health", "/v1/pair"})
+OPEN_ROUTES = frozenset({"/v1/health", "/v1/pair", *page.FILES})
 _EXTENSION = re.compile(r"(chrome|moz)-extension://[A-Za-z0-9-]+")
 _OWN_SITE = frozenset({"none", "same-origin"})
 """What extensions send (Chromium, Firefox). Anything else, known today or not, is a page's."""
@@ -37,19 +38,22 @@ def door(clients: Clients, port: int) -> Middleware:
 
 
 def origin_of(request: web.Request) -> str | None:
-    """The Origin header: an extension's, past the door, or None."""
+    """The Origin header: past the door, an extension's, the daemon's own page's, or None."""
     return _single(request, "Origin")
 
 
 def _check_browser(request: web.Request, hosts: set[str]) -> None:
-    if _single(request, "Host") not in hosts:
+    host = _single(request, "Host")
+    if host not in hosts:
         raise ForbiddenHost("the Host header is not this daemon's")
     site = _single(request, "Sec-Fetch-Site")
     if site is not None and site not in _OWN_SITE:
         raise ForbiddenSite("web pages may not use this daemon")
     origin = origin_of(request)
-    if origin is not None and not _EXTENSION.fullmatch(origin):
-        raise ForbiddenOrigin("only a browser extension or a program may use this daemon")
+    # Our own page's: Host is known to be one of ours by now, and the browser itself vouches that nobody else asks.
+    own = origin == f"http://{host}" and site == "same-origin"
+    if origin is not None and not own and not _EXTENSION.fullmatch(origin):
+        raise ForbiddenOrigin("only a browser extension, a program or this daemon's own page may use it")
 
 
 def _client(request: web.Request, clients: Clients) -> Client:

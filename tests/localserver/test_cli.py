@@ -171,6 +171,13 @@ def test_pair_says_how_to_start_a_daemon_that_is_not_there(command, port):
     assert f"Start it: pmask-server run --port {port}" in result.stderr
 
 
+def test_pair_shows_the_page_with_its_code(command, port):
+    """One click pairs the local page; the code stands behind the #, which browsers send nowhere."""
+    result = command("pair", "--port", str(port))
+    [shown] = re.findall(r"Pairing code: +([A-Z2-9]{4} [A-Z2-9]{4})\n", result.stdout)
+    assert f"http://127.0.0.1:{port}/#pair={shown.replace(' ', '')}\n" in result.stdout
+
+
 def test_pair_speaks_json(start, command, port):
     """For scripts and tests; nothing else on stdout or stderr."""
     start(port)

@@ -13,9 +13,10 @@ import localserver
 import pmask
 from localserver import errors
 from localserver.app import _summary, create_app
-from localserver.clients import CODE_ALPHABET, CODE_LIFETIME, WRONG_PER_CODE, WRONG_PER_MINUTE, Clients
+from localserver.clients import CODE_ALPHABET, CODE_LIFETIME, PAGE_LIFETIME, WRONG_PER_CODE, WRONG_PER_MINUTE, Clients
 from localserver.config import DEFAULT_PORT, Config
 from localserver.jobs import Protection
+from localserver.page import FILES
 from pmask import errors as pmask_errors
 from pmask.errors import PMaskError
 from pmask.report import BARE, Status, Verdict, tally
@@ -45,13 +46,16 @@ async def test_the_routes_are_the_documents(tmp_path):
     config = Config(state_dir=tmp_path)
     app = create_app(config, None, Clients(tmp_path))
     routes = {(route.method, route.resource.canonical) for route in app.router.routes()}
+    assert {("GET", path) for path in FILES} == {route for route in routes if not route[1].startswith("/v1/")}
+    routes -= {("GET", path) for path in FILES}
     headings = re.findall(r"^### `([A-Z]+) ([^`?]+)", DOCUMENT, re.MULTILINE)
     assert routes == {(method, path.replace("ID", "{id}")) for method, path in headings}
 
 
-def test_the_extension_asks_for_documented_routes_only():
-    """Client and daemon are written in two languages; the document is what they share."""
-    client = (ROOT / "extension" / "background" / "daemon.js").read_text(encoding="utf-8")
+@pytest.mark.parametrize("script", ["extension/background/daemon.js", "localserver/page/daemon.js"])
+def test_the_clients_ask_for_documented_routes_only(script):
+    """Clients and daemon are written in two languages; the document is what they share."""
+    client = (ROOT / script).read_text(encoding="utf-8")
     asked = set(re.findall(r'"([A-Z]+ /v1/[^"?]*)', client))
     documented = {f"{method} {path}" for method, path in re.findall(r"^### `([A-Z]+) ([^`?]+)", DOCUMENT, re.MULTILINE)}
     assert documented == asked
@@ -91,6 +95,7 @@ def test_the_documents_figures_are_the_codes():
     assert f"at most {config.queue_bytes >> 20} MB of photos and results" in DOCUMENT
     assert "for 10 minutes, and then forgotten" in DOCUMENT
     assert 10 * 60 == config.keep_result
+    assert f"forgets the page's pairing after {PAGE_LIFETIME / 3600:g} hours" in DOCUMENT
 
 
 def test_the_summarys_keys_are_the_documents():
@@ -105,9 +110,9 @@ def test_the_summarys_keys_are_the_documents():
 
 def test_the_statuses_are_the_documents_and_the_clients():
     """A status that the extension does not know would hold a protected photo back."""
-    client = (ROOT / "extension" / "background" / "daemon.js").read_text(encoding="utf-8")
+    clients = [ROOT / "extension/background/daemon.js", ROOT / "localserver/page/daemon.js"]
     for status in get_args(Status):
-        assert f'"{status}"' in client
+        assert all(f'"{status}"' in client.read_text(encoding="utf-8") for client in clients)
         assert status in DOCUMENT or status.replace("_", " ") in DOCUMENT
 
 

@@ -1,0 +1,39 @@
+"""The local page at ``/``: these files, to anybody on this machine; what they ask of the daemon needs a token as ever.
+
+Its policy lets the browser run and show nothing but these files and photos that the page itself holds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aiohttp import web
+
+_FOLDER = Path(__file__).resolve().parent
+_SCRIPT, _STYLE, _ICON = "text/javascript", "text/css", "image/svg+xml"
+FILES = {
+    "/": ("index.html", "text/html"),
+    "/page/page.js": ("page.js", _SCRIPT),
+    "/page/daemon.js": ("daemon.js", _SCRIPT),
+    "/page/photos.js": ("photos.js", _SCRIPT),
+    "/page/words.js": ("words.js", _SCRIPT),
+    "/page/zip.js": ("zip.js", _SCRIPT),
+    "/page/page.css": ("page.css", _STYLE),
+    "/page/icon.svg": ("icon.svg", _ICON),
+}
+"""Path to file and media type. Nothing else in the folder can be asked for."""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+async def serve(request: web.Request) -> web.Response:
+    """One of FILES; called by the route of that very path."""
+    resource = request.match_info.route.resource
+    name, media_type = FILES[resource.canonical if resource else ""]
+    data = (_FOLDER / name).read_bytes()
+    return web.Response(body=data, content_type=media_type, charset="utf-8", headers=HEADERS)

@@ -1,0 +1,328 @@
+// The page: what is on screen. The photos' way is photos.js, the daemon is daemon.js, sentences are words.js.
+
+import * as daemon from "./daemon.js";
+import { isPicture, Photo, Photos } from "./photos.js";
+import { counted, errorWords, stateWords, tallyWords, verdictWords } from "./words.js";
+import { zip } from "./zip.js";
+
+const $ = (id) => document.getElementById(id);
+const OPEN_AT_MOST = 3; // photos whose before and after are shown unasked
+const THUMBNAIL_PX = 144; // twice its size on screen, for dense displays
+
+/** @type {Map<Photo, HTMLElement>} */
+const cards = new Map();
+const photos = new Photos((photo) => {
+  draw(photo);
+  drawSummary();
+});
+let leftOut = 0;
+let thumbnails = Promise.resolve();
+
+// --- pairing
+
+async function start() {
+  const code = new URLSearchParams(location.hash.slice(1)).get("pair");
+  if (code) {
+    history.replaceState(null, "", location.pathname); // a code in the address bar would be used up, and confuse
+    await pair(code);
+  } else {
+    await enter();
+  }
+}
+
+async function pair(code) {
+  $("pair-problem").textContent = "";
+  try {
+    await daemon.pair(code, `Page in ${browserName()}`);
+  } catch (error) {
+    ask(error);
+    return;
+  }
+  $("code").value = "";
+  await enter();
+}
+
+/** Shows the photos' part if this tab is paired, or asks for a code. */
+async function enter() {
+  if (!daemon.isPaired()) return ask();
+  try {
+    drawOptions(await daemon.options());
+  } catch (error) {
+    if (["not_paired", "unauthorised", "forbidden_origin"].includes(error.code)) {
+      daemon.forget();
+      return ask(error);
+    }
+    return trouble(error);
+  }
+  $("trouble").hidden = true;
+  $("pairing").hidden = true;
+  $("work").hidden = false;
+}
+
+/** Asks for a code. Photos that are listed stay: they can be tried again afterwards. */
+function ask(error = null) {
+  $("pairing").hidden = false;
+  if (cards.size === 0) $("work").hidden = true;
+  if (error) $("pair-problem").textContent = `${errorWords(error).title}. ${errorWords(error).cure}`;
+  $("code").focus();
+}
+
+function trouble(error) {
+  const { title, cure } = errorWords(error);
+  $("trouble").textContent = `${title}. ${cure}`;
+  $("trouble").hidden = false;
+}
+
+function browserName() {
+  const found = /(Firefox|Edg|OPR|Chrome|Safari)\//.exec(navigator.userAgent);
+  return { Edg: "Edge", OPR: "Opera", Chrome: "Chromium" }[found?.[1]] ?? found?.[1] ?? "a browser";
+}
+
+// --- choices
+
+function drawOptions({ defaults, uploads }) {
+  if ($("upload").length === 0) {
+    for (const name of uploads) $("upload").add(new Option(name, name, false, name === defaults.upload));
+    Object.assign($("delta"), { min: 0.1, max: Math.max(2, defaults.delta), value: defaults.delta });
+    showDelta();
+  }
+}
+
+function showDelta() {
+  $("delta-value").textContent = Number($("delta").value).toFixed(1);
+}
+
+function choices() {
+  return { delta: Number($("delta").value), upload: $("upload").value };
+}
+
+// --- taking photos
+
+/** @param {{file: File, path: string}[]} entries @param {boolean} all photos chosen one by one: let the daemon judge them */
+function take(entries, all) {
+  const wanted = all ? entries : entries.filter(({ file }) => isPicture(file));
+  leftOut += entries.length - wanted.length;
+  for (const { file, path } of wanted) photos.add(new Photo(file, path, choices()));
+  drawSummary();
+}
+
+function chosen(input, all) {
+  take([...input.files].map((file) => ({ file, path: file.webkitRelativePath || file.name })), all);
+  input.value = ""; // the same photo may be chosen again
+}
+
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean); // before the first await
+  if (entries.length === 0) return take([...transfer.files].map((file) => ({ file, path: file.name })), true);
+  for (const entry of entries) {
+    if (entry.isFile) take([{ file: await fileOf(entry), path: entry.name }], true);
+    else take(await filesUnder(entry), false);
+  }
+}
+
+function fileOf(entry) {
+  return new Promise((resolve, reject) => entry.file(resolve, reject));
+}
+
+/** All files of a dropped folder. A reader gives a hundred at a time. */
+async function filesUnder(folder) {
+  const found = [];
+  const reader = folder.createReader();
+  for (;;) {
+    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (batch.length === 0) return found;
+    for (const entry of batch) {
+      if (entry.isDirectory) found.push(...(await filesUnder(entry)));
+      else found.push({ file: await fileOf(entry), path: entry.fullPath.slice(1) });
+    }
+  }
+}
+
+// --- drawing
+
+function draw(photo) {
+  const card = cards.get(photo) ?? makeCard(photo);
+  const part = (name) => card.querySelector(`.${name}`);
+  const { state } = photo;
+  part("state").textContent = stateWords(photo);
+  card.querySelector("progress").hidden = photo.ended;
+  card.querySelector("progress").value = photo.progress;
+  part("cancel").hidden = photo.ended;
+  part("retry").hidden = !["failed", "cancelled"].includes(state);
+  part("cure").textContent = state === "failed" ? errorWords(photo.error).cure : "";
+  card.dataset.state = state;
+  if (state === "failed") card.classList.add("bad");
+  else card.classList.remove("bad");
+  if (state === "done" && !card.classList.contains("ready")) drawResult(photo, card, part);
+  if (["not_paired", "unauthorised"].includes(photo.error?.code)) {
+    daemon.forget();
+    ask(photo.error);
+  }
+}
+
+function makeCard(photo) {
+  const card = $("photo-template").content.firstElementChild.cloneNode(true);
+  cards.set(photo, card);
+  card.querySelector(".name").textContent = photo.path;
+  card.querySelector(".cancel").addEventListener("click", () => photos.cancel(photo));
+  card.querySelector(".retry").addEventListener("click", () => photos.retry(photo));
+  $("photos").append(card);
+  // One after the other: a folder's photos decoded at once would fill the memory.
+  thumbnails = thumbnails.then(() => drawThumbnail(photo, card.querySelector("canvas"))).catch(() => {});
+  return card;
+}
+
+async function drawThumbnail(photo, canvas) {
+  const bitmap = await createImageBitmap(photo.file, { resizeWidth: THUMBNAIL_PX, resizeQuality: "medium" });
+  Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  bitmap.close();
+}
+
+function drawResult(photo, card, part) {
+  const { report, result } = photo;
+  card.classList.add("ready");
+  const matches = report.faces.some((face) => !face.hidden || face.verdicts.some((verdict) => verdict.matches));
+  card.classList.add(matches ? "warn" : "good");
+  part("notes").replaceChildren(...report.warnings.map((text) => line(text)));
+  drawVerdicts(report, part("verdicts"));
+  if (result === null) return;
+  const link = part("download");
+  link.href = URL.createObjectURL(result);
+  link.download = photo.copyName;
+  link.hidden = false;
+  const view = part("view");
+  view.hidden = false;
+  view.addEventListener("toggle", () => (view.open ? showPictures(photo, view) : hidePictures(view)));
+  view.open = cards.size <= OPEN_AT_MOST;
+}
+
+function drawVerdicts(report, details) {
+  const list = details.querySelector("ul");
+  report.faces.forEach((face, index) => {
+    for (const { text, matches } of verdictWords(face.verdicts)) {
+      const item = line(report.faces.length > 1 ? `Face ${index + 1}: ${text}` : text);
+      item.classList.toggle("matches", matches);
+      list.append(item);
+    }
+  });
+  if (list.childElementCount === 0) return;
+  details.hidden = false;
+  details.before(Object.assign(document.createElement("p"), { className: "tally small", textContent: tallyWords(report.judged) }));
+}
+
+function line(text) {
+  return Object.assign(document.createElement("li"), { textContent: text });
+}
+
+/** Loads both pictures, and only while they are looked at: a folder's photos at full size fill gigabytes. */
+function showPictures(photo, view) {
+  const [before, after] = view.querySelectorAll("img");
+  const compare = view.querySelector(".compare");
+  const slider = view.querySelector("input");
+  before.alt = `${photo.file.name}, before`;
+  after.alt = `${photo.file.name}, after`;
+  for (const [image, blob] of [[before, photo.file], [after, photo.result]]) {
+    image.onerror = () => {
+      compare.hidden = true;
+      view.querySelector(".unseen").hidden = false;
+    };
+    image.src = URL.createObjectURL(blob);
+  }
+  slider.oninput = () => compare.style.setProperty("--cut", `${slider.value}%`);
+}
+
+function hidePictures(view) {
+  for (const image of view.querySelectorAll("img")) {
+    URL.revokeObjectURL(image.src);
+    image.onerror = null;
+    image.removeAttribute("src");
+  }
+}
+
+function drawSummary() {
+  const count = (...states) => photos.all.filter(({ state }) => states.includes(state)).length;
+  const [done, failed, cancelled] = [count("done"), count("failed"), count("cancelled")];
+  const under = photos.all.length - done - failed - cancelled;
+  const parts = [`${done} of ${counted(photos.all.length, "photo")} done`];
+  if (failed) parts.push(`${failed} failed`);
+  if (cancelled) parts.push(`${cancelled} cancelled`);
+  if (leftOut) parts.push(`${counted(leftOut, "other file")} left out`);
+  $("summary").textContent = `${parts.join(", ")}.`;
+  $("bar").hidden = photos.all.length === 0 && leftOut === 0;
+  $("cancel-all").hidden = under < 2;
+  $("download-all").hidden = done < 2 || under > 0;
+}
+
+// --- the list as a whole
+
+async function downloadAll() {
+  const names = new Set();
+  const files = photos.all
+    .filter(({ state }) => state === "done")
+    .map((photo) => ({ name: unique(photo.path, names), data: photo.result ?? photo.file }));
+  try {
+    save(await zip(files), "pmask.zip");
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    trouble({ code: "archive", message: "The photos are too many for one archive; download them one by one" });
+  }
+}
+
+/** Two photos of one name keep both. */
+function unique(path, taken) {
+  let name = path;
+  for (let number = 2; taken.has(name); number++) name = path.replace(/(\.[^./]*)?$/, (suffix) => ` (${number})${suffix}`);
+  taken.add(name);
+  return name;
+}
+
+function save(blob, name) {
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser may still be reading
+}
+
+function clear() {
+  photos.clear();
+  for (const card of cards.values()) {
+    hidePictures(card.querySelector(".view"));
+    URL.revokeObjectURL(card.querySelector(".download").href);
+    card.remove();
+  }
+  cards.clear();
+  leftOut = 0;
+  drawSummary();
+}
+
+// --- what a person does
+
+$("pair-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  pair($("code").value);
+});
+$("delta").addEventListener("input", showDelta);
+$("choose-photos").addEventListener("click", () => $("photos-input").click());
+$("choose-folder").addEventListener("click", () => $("folder-input").click());
+$("photos-input").addEventListener("change", (event) => chosen(event.target, true));
+$("folder-input").addEventListener("change", (event) => chosen(event.target, false));
+$("download-all").addEventListener("click", downloadAll);
+$("cancel-all").addEventListener("click", () => photos.all.forEach((photo) => photos.cancel(photo)));
+$("clear").addEventListener("click", clear);
+
+// Anywhere on the page: a photo that misses the frame must not replace the page.
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  $("drop").classList.add("over");
+});
+addEventListener("dragleave", () => $("drop").classList.remove("over"));
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("drop").classList.remove("over");
+  if (!$("work").hidden) dropped(event.dataTransfer);
+});
+addEventListener("beforeunload", (event) => {
+  if (photos.all.some((photo) => !photo.ended)) event.preventDefault();
+});
+
+start();

@@ -1,0 +1,140 @@
+// The photos of this page and their way through the daemon. Knows no document.
+
+import * as daemon from "./daemon.js";
+
+/** Photos at the daemon at once: one is being masked while the next is on its way. */
+const AT_ONCE = 2;
+const RETRY_S = 3;
+const ENDED = ["done", "failed", "cancelled"];
+const PICTURE = /\.(avif|bmp|gif|heic|heif|jfif|jpe?g|mpo|png|tiff?|webp)$/i;
+
+/** Whether a file of a folder is worth handing to the daemon, which has the last word. */
+export function isPicture(file) {
+  return file.type.startsWith("image/") ? file.type !== "image/svg+xml" : PICTURE.test(file.name);
+}
+
+/**
+ * One photo. `state` is waiting, sending, queued, running, fetching, done, failed or cancelled; `result` is the protected
+ * photo, null where the original is what to upload; `path` is its place in its folder.
+ */
+export class Photo {
+  state = "waiting";
+  stage = null;
+  progress = 0;
+  faces = null;
+  eta = null;
+  report = null;
+  result = null;
+  error = null;
+  stop = new AbortController();
+
+  /** @param {File} file @param {string} path @param {object} choices of PROTOCOL.md */
+  constructor(file, path, choices) {
+    Object.assign(this, { file, path, choices });
+  }
+
+  get ended() {
+    return ENDED.includes(this.state);
+  }
+
+  /** The name of the copy: beside the original it must not be mistaken for it. */
+  get copyName() {
+    const dot = this.file.name.lastIndexOf(".");
+    const at = dot > 0 ? dot : this.file.name.length;
+    return `${this.file.name.slice(0, at)}.protected${this.file.name.slice(at)}`;
+  }
+}
+
+/** All photos. `onChange(photo)` is called at each change of one. */
+export class Photos {
+  #running = 0;
+  all = [];
+
+  /** @param {(photo: Photo) => void} onChange */
+  constructor(onChange) {
+    this.onChange = onChange;
+  }
+
+  add(photo) {
+    this.all.push(photo);
+    this.onChange(photo);
+    this.#next();
+  }
+
+  cancel(photo) {
+    if (photo.ended) return;
+    photo.stop.abort();
+    this.#set(photo, { state: "cancelled" });
+  }
+
+  retry(photo) {
+    photo.stop = new AbortController();
+    this.#set(photo, { state: "waiting", error: null, stage: null, progress: 0, eta: null });
+    this.#next();
+  }
+
+  clear() {
+    for (const photo of this.all) this.cancel(photo);
+    this.all = [];
+  }
+
+  #set(photo, values) {
+    Object.assign(photo, values);
+    this.onChange(photo);
+  }
+
+  #next() {
+    while (this.#running < AT_ONCE) {
+      const photo = this.all.find(({ state }) => state === "waiting");
+      if (!photo) return;
+      this.#running++;
+      this.#set(photo, { state: "sending" });
+      this.#protect(photo, photo.stop.signal).finally(() => {
+        this.#running--;
+        this.#next();
+      });
+    }
+  }
+
+  /** One photo's way. A photo that was cancelled, or is tried again, belongs to another signal: nothing is said of it. */
+  async #protect(photo, signal) {
+    const say = (values) => signal.aborted || this.#set(photo, values);
+    let id = null;
+    try {
+      id = await this.#send(photo, signal);
+      signal.throwIfAborted();
+      const job = await this.#follow(id, say, signal);
+      if (job.error) throw new daemon.DaemonError(job.error.code, job.error.message);
+      say({ state: "fetching" });
+      const result = await daemon.jobResult(id, signal);
+      say({ state: "done", report: job.report, faces: job.report.faces.length, result });
+    } catch (error) {
+      say({ state: "failed", error: error instanceof DOMException ? { code: "unreadable" } : error });
+    } finally {
+      // What the daemon holds is no longer needed; when it cannot be told so, it forgets in minutes.
+      if (id !== null) await daemon.cancelJob(id).catch(() => {});
+    }
+  }
+
+  /** Hands the photo over, again while the daemon has no room. Never cut short: a job without its id could not be cancelled. */
+  async #send(photo, signal) {
+    for (;;) {
+      try {
+        return await daemon.createJob(photo.file, photo.choices);
+      } catch (error) {
+        if (error.code !== "queue_full") throw error;
+        await new Promise((resolve) => setTimeout(resolve, (error.retryAfter ?? RETRY_S) * 1000));
+        signal.throwIfAborted();
+      }
+    }
+  }
+
+  async #follow(id, say, signal) {
+    for (let seen = -1; ; ) {
+      const job = await daemon.followJob(id, Math.max(seen, 0), signal);
+      if (ENDED.includes(job.state)) return job;
+      say({ state: job.state, stage: job.stage, progress: job.progress, faces: job.faces, eta: job.eta_s });
+      seen = job.revision;
+    }
+  }
+}
