@@ -46,7 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--same", action="append", default=[], metavar="A=B", help="two names of one person; may be given again")
     add("--pipelines", default="paper", metavar="A,B", help="names, paper or all (%(default)s)")
     add("--detector", default="mtcnn", choices=["mtcnn", "yunet"], help="the intruder's (%(default)s)")
-    add("--method", default="pmask", metavar="NAME", help="what protects: pmask, paper or none (%(default)s)")
+    add(
+        "--method",
+        default="pmask",
+        metavar="NAME",
+        help="what protects: pmask, paper (its plain search), fawkes, tipim, lowkey or none (%(default)s)",
+    )
+    add("--targets", type=Path, metavar="DIR", help="photos of people for tipim to lead towards (some of the gallery)")
     add("--delta", type=float, default=MaskOptions.delta, help="strength (%(default)s)")
     add("--omega", type=float, default=MaskOptions.omega, help="budget, (1 - SSIM) / 2 (%(default)s)")
     add(
@@ -98,6 +104,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         pipelines=groups.get(options.pipelines, _names(options.pipelines)),
         detector=options.detector,
         search=METHODS[options.method],
+        targets=options.targets,
         options=MaskOptions(delta=options.delta, omega=options.omega, team=_names(options.team), seed=options.seed),
         device=options.device,
         seed=options.seed,

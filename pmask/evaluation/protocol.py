@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from pmask import store
+from pmask.baselines import BASELINES, Baseline
 from pmask.errors import BadOption, NoFace, PMaskError
 from pmask.evaluation import matching, quality
 from pmask.evaluation.intruders import Intruder, catalogue, judges
@@ -33,8 +35,15 @@ from pmask.options import MaskOptions
 from pmask.protect import choose_device
 from pmask.recognisers.specs import SPECS, YUNET
 
-METHODS: dict[str, Search | None] = {"pmask": DEFAULT_SEARCH, "paper": Search(sights=None), "none": None}
+METHODS: dict[str, Search | Baseline | None] = {
+    "pmask": DEFAULT_SEARCH,
+    "paper": Search(sights=None),
+    **BASELINES,
+    "none": None,
+}
 """What protects, by name; None protects nothing, so that PSR must be what it is for unprotected files."""
+TARGETS = 10
+"""Other people towards whom a method may lead: as many as TIP-IM's."""
 WEAK_INTRUDER = 20.0
 """Percent. An intruder that misses more of the unprotected photos says little about protection."""
 FEW_PEOPLE = 10
@@ -52,9 +61,10 @@ class Settings:
     faces: see people.find_people. work: where results are kept, to go on from. intruders: a folder with a catalogue,
     and judges: recognisers of the pool; one of the two at least. photos: the most protected of each person.
     gallery_people: the most people in the gallery beside those under protection. source: --from. same: pairs of
-    names of one person. search: None protects nothing. alone: each photo is protected without the person's other ones
-    (D_l of Eq. 4 is the photo itself), like the first one that somebody ever posts. white_box: judges may be in the
-    team. command: what was typed, to print beside the results.
+    names of one person. search: what protects, None: nothing. targets: a folder of other people's photos, towards whom
+    some methods lead; None: TARGETS people of the gallery, drawn by the seed. alone: each photo is protected without
+    the person's other ones (D_l of Eq. 4 is the photo itself), like the first one that somebody ever posts; baselines
+    know no other way. white_box: judges may be in the team. command: what was typed, to print beside the results.
     """
 
     faces: Path
@@ -69,7 +79,8 @@ class Settings:
     same: tuple[tuple[str, str], ...] = ()
     pipelines: tuple[str, ...] = PAPER_LIKE
     detector: str = "mtcnn"
-    search: Search | None = DEFAULT_SEARCH
+    search: Search | Baseline | None = DEFAULT_SEARCH
+    targets: Path | None = None
     options: MaskOptions = field(default_factory=MaskOptions)
     device: str = "auto"
     seed: int = 0
@@ -95,6 +106,7 @@ class Settings:
         return values | {
             "faces": str(self.faces),
             "intruders": None if self.intruders is None else str(self.intruders),
+            "targets": None if self.targets is None else str(self.targets),
             "search": repr(self.search),
             "options": self.options.to_json(),
         }
@@ -295,8 +307,20 @@ def _recipe(settings: Settings, parts: Split) -> Recipe:
         options=settings.options,
         device=choose_device(settings.device).type,
         threads=max(1, cores // settings.jobs),
-        albums={} if settings.alone else _albums(parts),
+        albums=_albums(parts) if isinstance(settings.search, Search) and not settings.alone else {},
+        others=_targets(settings, parts),
     )
+
+
+def _targets(settings: Settings, parts: Split) -> tuple[Photo, ...]:
+    """Photos of TARGETS other people, one each, for a method that leads towards some. Raises BadOption."""
+    if not isinstance(settings.search, Baseline) or not settings.search.needs_others:
+        return ()
+    people = parts.others if settings.targets is None else find_people(settings.targets)
+    if not people:
+        raise BadOption("nobody is left to lead towards; name a folder of photos with --targets")
+    drawn = random.Random(f"targets {settings.seed}").sample(list(people), min(TARGETS, len(people)))
+    return tuple(person.photos[0] for person in drawn)
 
 
 def _albums(parts: Split) -> dict[str, tuple[Photo, ...]]:
@@ -485,6 +509,8 @@ class _Count:
                 yield f"{name} is in the team: masks were made against it, so it stands for no unknown intruder"
         if len(self.parts.chosen) < FEW_PEOPLE:
             yield f"{len(self.parts.chosen)} people are few: take the intervals as a hint"
+        if isinstance(self.settings.search, Baseline) and (note := self.settings.search.note()):
+            yield note
         if masked and (without := quality.lpips_unavailable()):
             yield without.rstrip(".")
         if self.recipe.search is not None and (bare := len(self.parts.protected) - len(masked)):

@@ -243,25 +243,31 @@ def lpips_unavailable(*, fetch: bool = False) -> str | None:
 
 
 def lpips_distance(a: Tensor, b: Tensor) -> float:
-    """LPIPS 0.1 of two images (1, 3, h, w) in [0, 1]: 0 for the same, seldom over 1. Sides under LPIPS_SMALLEST grow by
-    their last pixel.
+    """LPIPS of two images (1, 3, h, w) in [0, 1], as lpips() has it, in plain figures."""
+    with torch.inference_mode():
+        return float(lpips(a, b))
+
+
+def lpips(a: Tensor, b: Tensor) -> Tensor:
+    """LPIPS 0.1 of two images (1, 3, h, w) in [0, 1]: 0 for the same, seldom over 1; result (), with gradients. Sides
+    under LPIPS_SMALLEST grow by their last pixel.
 
     Source: R. Zhang et al., 2018, https://arxiv.org/abs/1801.03924, Eq. 1, with AlexNet: each layer's features at unit
     length over the channels, their squared difference weighted by the heads, its mean over places, summed over layers.
     Raises what lpips_unavailable puts in words where there are no weights.
     """
     layers, heads = _lpips_network(_backbone_path(), store.weight_path(LPIPS_HEADS))
-    shift, scale = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (LPIPS_SHIFT, LPIPS_SCALE))
+    layers = layers.to(a.device)
+    shift, scale = (torch.tensor(v, device=a.device).reshape(1, 3, 1, 1) for v in (LPIPS_SHIFT, LPIPS_SCALE))
     pad = [max(0, LPIPS_SMALLEST - side) for side in a.shape[-2:]]
     features = F.pad((2 * torch.cat([a, b]) - 1 - shift) / scale, (0, pad[1], 0, pad[0]), mode="replicate")
-    distance = 0.0
-    with torch.inference_mode():
-        for place, layer in enumerate(layers):
-            features = layer(features)
-            if place in heads:
-                one, other = features / (features.norm(dim=1, keepdim=True) + 1e-10)
-                distance += float(F.conv2d((one - other) ** 2, heads[place]).mean())
-    return distance
+    distances = []
+    for place, layer in enumerate(layers):
+        features = layer(features)
+        if place in heads:
+            one, other = features / (features.norm(dim=1, keepdim=True) + 1e-10)
+            distances.append(F.conv2d((one - other)[None] ** 2, heads[place].to(a.device)).mean())
+    return torch.stack(distances).sum()
 
 
 def _backbone_path() -> Path:
@@ -292,4 +298,6 @@ def _lpips_network(backbone: Path, heads: Path) -> tuple[nn.Sequential, dict[int
         layers = alexnet(weights=None).features[: LPIPS_TAPS[-1] + 1]
     prefix, names = "features.", layers.state_dict().keys()
     layers.load_state_dict({name: weights[0][prefix + name] for name in names}, assign=True)
-    return layers.eval(), {place: weights[1][f"lin{i}.model.1.weight"] for i, place in enumerate(LPIPS_TAPS)}
+    return layers.eval().requires_grad_(False), {
+        place: weights[1][f"lin{i}.model.1.weight"] for i, place in enumerate(LPIPS_TAPS)
+    }

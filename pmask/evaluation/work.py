@@ -31,6 +31,8 @@ import cv2
 import numpy as np
 import torch
 
+from pmask.baselines import Baseline
+from pmask.baselines.protector import BaselineProtector
 from pmask.errors import OutOfMemory, PMaskError
 from pmask.evaluation import pipelines, quality
 from pmask.evaluation.intruders import Intruder, Recognise, Vector, recognise
@@ -40,7 +42,7 @@ from pmask.images import RGB, decode
 from pmask.mask import Search
 from pmask.options import MaskOptions
 from pmask.population import Embeddings
-from pmask.protect import Protector
+from pmask.protect import Protection, Protector
 
 AS_DELIVERED = "bare"
 """The pipeline that changes nothing."""
@@ -48,7 +50,7 @@ PROTECTING = (
     *("faces", "geometry", "images", "mask", "people", "population", "protect", "sights", "views"),
     *("recognisers", "data/populations"),
 )
-"""The library's modules and folders that decide what a protected file holds."""
+"""The library's modules and folders that decide what a protected file holds; a baseline's own code beside them."""
 Look = tuple[str, str, str]
 """File (SHA-256), pipeline with its code, detector with its code: what a face was looked for in."""
 BUSY_S = 120.0
@@ -61,17 +63,19 @@ class Recipe:
 
     pipelines: names beside AS_DELIVERED. device: "cpu", "cuda" or "mps", of the search. threads: of one process.
     albums: by the digest of a photo that is to be protected, the person's other photos that PMask is shown with it.
+    others: photos of people towards whom a baseline may lead.
     """
 
     folder: Path
     detector: str
     intruders: tuple[Intruder, ...]
     pipelines: tuple[str, ...]
-    search: Search | None
+    search: Search | Baseline | None
     options: MaskOptions
     device: str
     threads: int = 1
     albums: Mapping[str, tuple[Photo, ...]] = field(default_factory=dict)
+    others: tuple[Photo, ...] = ()
 
     def album(self, photo: Photo) -> tuple[Photo, ...]:
         """The person's other photos (D_l of Eq. 4)."""
@@ -262,7 +266,15 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
         "search": repr(recipe.search),
         "device": recipe.device,
         "code": code_mark(*PROTECTING),
+        **(_baseline_settings(recipe, recipe.search) if isinstance(recipe.search, Baseline) else {}),
     }
+
+
+def _baseline_settings(recipe: Recipe, method: Baseline) -> dict[str, Any]:
+    """What a baseline's file depends on beside that."""
+    module = type(method).__module__.removeprefix("pmask.").replace(".", "/")
+    code = code_mark(module, "baselines/crops", "baselines/protector")
+    return {"baseline": code, "note": method.note(), "others": [photo.digest for photo in recipe.others]}
 
 
 def _intruder_key(who: Intruder) -> str:
@@ -288,9 +300,21 @@ class Worker:
 
     @cached_property
     def _protector(self) -> Protector:
-        if self.recipe.search is None:
-            raise RuntimeError("nothing protects where search is None")
+        if not isinstance(self.recipe.search, Search):
+            raise RuntimeError("PMask protects nothing where there is no search")
         return Protector(device=self.recipe.device, search=self.recipe.search, judges=())
+
+    @cached_property
+    def _baseline(self) -> BaselineProtector:
+        if not isinstance(self.recipe.search, Baseline):
+            raise RuntimeError("no baseline was asked for")
+        others = [photo.path for photo in self.recipe.others]
+        return BaselineProtector(self.recipe.search, device=self.recipe.device, others=others)
+
+    def _protect(self, photo: Photo, data: bytes) -> Protection:
+        if isinstance(self.recipe.search, Baseline):
+            return self._baseline.protect(data, self.recipe.options)
+        return self._protector.protect(data, self.recipe.options, gallery=self._gallery(photo))
 
     @cached_property
     def _detect(self) -> Detector:
@@ -333,7 +357,7 @@ class Worker:
         rgb = decode(data).rgb
         protected = self.kept.protected(photo, self.recipe)
         if protected is None:
-            result = self._protector.protect(data, self.recipe.options, gallery=self._gallery(photo))
+            result = self._protect(photo, data)
             protected = self.kept.keep_protected(photo, self.recipe, result.data, result.report.to_json())
             done.protected += 1
         done += self._look(photo.digest, rgb, [AS_DELIVERED], (0, 0, 0, 0))

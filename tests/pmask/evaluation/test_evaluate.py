@@ -12,12 +12,14 @@ import pytest
 
 from pmask.cli import main
 from pmask.errors import BadOption, BrokenImage
+from pmask.evaluation import quality
 from pmask.evaluation.protocol import METHODS, Settings, evaluate
 from pmask.evaluation.tables import markdown
 from pmask.evaluation.work import Done
 from pmask.evaluation.worst import HEIGHT, write_worst
 from pmask.images import decode
 from pmask.mask import Search
+from pmask.options import MaskOptions
 
 QUICK = Search(iterations=3)
 
@@ -100,6 +102,21 @@ def test_where_nothing_protects_the_figures_are_those_of_the_bare_files(settings
     assert results.masked == ()
 
 
+def test_a_baseline_is_judged_as_pmask_is(settings, faces):
+    """By the same protocol, its files kept as its own; towards people of the gallery unless others are given."""
+    method = replace(METHODS["tipim"], iterations=2)
+    settings = replace(settings, search=method, pipelines=(), options=MaskOptions(team=("mobilefacenet",)))
+    first = evaluate(settings)
+    assert 2 == first.done.protected
+    assert all(2 == photo.face["iterations"] for photo in first.masked)
+    assert Done() == evaluate(settings).done
+    given = evaluate(replace(settings, targets=faces))
+    assert 2 == given.done.protected, "other targets, other masks"
+    note = "LowKey was held back by SSIM over 3 scales in place of LPIPS"
+    lowkey = evaluate(replace(settings, search=replace(METHODS["lowkey"], iterations=1)))
+    assert (note in lowkey.notes) == (quality.lpips_unavailable() is not None)
+
+
 def test_the_results_are_written_and_told(settings):
     """With the command; JSON for programs, Markdown for people, pictures for eyes."""
     results = evaluate(replace(settings, command="pmask evaluate --faces here"))
@@ -158,7 +175,7 @@ def test_the_command_prints_json_and_wrong_usage_exits_with_2(settings, capsys):
     assert 9 == json.loads(output.out)["done"]["detected"]
     assert "looking at unprotected photos: 9 of 9 photos" in output.err
     assert 2 == main([*command, "--method", "magic"])
-    assert "known: pmask, paper, none" in capsys.readouterr().err
+    assert "known: pmask, paper, fawkes, tipim, lowkey, none" in capsys.readouterr().err
 
 
 def test_real_intruders_find_real_people_bare(shared, tmp_path):
