@@ -12,9 +12,11 @@ One small interface covers both::
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -76,12 +78,15 @@ async def launch(
     public_ports: Sequence[int] = (),
     profile: Path | None = None,
     prefs: dict[str, Any] | None = None,
+    display: str | None = None,
+    system_access: bool = False,
 ) -> Browser:
     """Starts a browser. Raises BrowserError where there is none.
 
     extension: a folder with a manifest.json to load. profile: kept afterwards; by default a fresh one that is removed.
     public_ports: of 127.0.0.1, treated as if on the public internet, so that the browser's local network access rules
-    are in force. prefs: more of Firefox's.
+    are in force. prefs: more of Firefox's. display: the X display of a browser with windows. system_access: lets
+    tests reach into Firefox itself, which `drop` needs there.
     """
     found = find_browser(kind)
     if found is None:
@@ -91,6 +96,8 @@ async def launch(
     from browser_firefox import Firefox
 
     browser: Browser = (Chromium if kind == "chromium" else Firefox)(found[1], extension, profile)
+    browser.display = display
+    browser.system_access = system_access
     try:
         await browser.start(headless, public_ports, prefs or {})
     except BaseException:
@@ -180,6 +187,22 @@ class Page:
         """Puts files into a file input; its events are as trusted as after the dialog."""
         raise NotImplementedError
 
+    async def drop(self, target: str, files: Sequence[Path]) -> None:
+        """Drags files (or folders) over the element and lets go; the events are as trusted as a person's."""
+        raise NotImplementedError
+
+    async def paste(self) -> None:
+        """Ctrl+V, into what has the focus."""
+        raise NotImplementedError
+
+    async def copy_image(self, png: Path) -> None:
+        """Puts a picture on the clipboard, as "Copy image" does. The page must have the focus and a secure origin."""
+        data = base64.b64encode(png.read_bytes()).decode()
+        await self.evaluate(
+            f"fetch('data:image/png;base64,{data}').then((r) => r.blob())"
+            ".then((b) => navigator.clipboard.write([new ClipboardItem({ 'image/png': b })])).then(() => true)"
+        )
+
     async def screenshot(self, path: Path) -> None:
         raise NotImplementedError
 
@@ -188,14 +211,18 @@ class Page:
 
     async def click(self, target: str) -> None:
         """A real click in the middle of the element, once it is there."""
+        await self.press(*await self.middle_of(target))
+
+    async def middle_of(self, target: str) -> tuple[float, float]:
+        """Where the element's middle is in the tab, once it is there."""
         await self.wait_for(f"({target}) != null")
-        box = await self.evaluate(
+        x, y = await self.evaluate(
             f"(() => {{ const e = {target}; e.scrollIntoView({{block: 'nearest'}}); let {{x, y, width, height}} = "
             "e.getBoundingClientRect(); x += width / 2; y += height / 2;"
             "for (let v = e.ownerDocument.defaultView; v !== window; v = v.parent) "
             "{ const f = v.frameElement.getBoundingClientRect(); x += f.x; y += f.y; } return [x, y]; })()"
         )
-        await self.press(box[0], box[1])
+        return x, y
 
     async def wait_for(self, expression: str, timeout: float = 15) -> Any:  # noqa: ANN401
         """Waits until the expression is true, and returns its value."""
@@ -217,6 +244,8 @@ class Browser:
         self._executable = executable
         self._extension = extension
         self._own_profile = profile is None
+        self.display: str | None = None
+        self.system_access = False
         self.profile = profile or Path(tempfile.mkdtemp(prefix="pmask-browser-"))
         self._process: asyncio.subprocess.Process | None = None
         self._http: aiohttp.ClientSession | None = None
@@ -249,7 +278,12 @@ class Browser:
         log = (self.profile / "browser.log").open("wb")
         with log:
             self._process = await asyncio.create_subprocess_exec(
-                str(self._executable), *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+                str(self._executable),
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "DISPLAY": self.display} if self.display else None,
             )
 
     async def connect(self, url: str) -> None:

@@ -119,6 +119,24 @@ class ChromiumPage(Page):
     async def _set_files(self, node: dict[str, Any], files: Sequence[Path]) -> None:
         await self.call("DOM.setFileInputFiles", {"files": [str(file.resolve()) for file in files], **node})
 
+    async def drop(self, target: str, files: Sequence[Path]) -> None:
+        x, y = await self.middle_of(target)
+        data = {"items": [], "files": [str(file.resolve()) for file in files], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            await self.call("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+
+    async def paste(self) -> None:
+        await self.call("Page.bringToFront")
+        key = {"key": "v", "code": "KeyV", "windowsVirtualKeyCode": 86, "modifiers": 2}
+        await self.call("Input.dispatchKeyEvent", {"type": "keyDown", "commands": ["paste"], **key})
+        await self.call("Input.dispatchKeyEvent", {"type": "keyUp", **key})
+
+    async def copy_image(self, png: Path) -> None:
+        permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+        await self._line.call("Browser.grantPermissions", {"permissions": permissions})
+        await self.call("Page.bringToFront")
+        await super().copy_image(png)
+
     async def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode((await self.call("Page.captureScreenshot"))["data"]))
 

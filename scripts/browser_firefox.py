@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from browser import ANSWER_TIMEOUT_S, POLL_S, START_TIMEOUT_S, Browser, BrowserError, Line, Page
 
@@ -27,6 +29,37 @@ FIREFOX_PREFS: dict[str, Any] = {
 }
 
 
+# Runs beside the page, with Firefox's own rights: BiDi has no command for a drag of files. The transfer is made with
+# the page's rights, since the page could not read one that was made with ours.
+FIREFOX_DROP = """
+addMessageListener("test:drop:$n", ({ data }) => {
+  let view = content, x = data.x, y = data.y, target = view.document.elementFromPoint(x, y);
+  for (;;) {
+    if (target.openOrClosedShadowRoot?.elementFromPoint(x, y)) {
+      const inner = target.openOrClosedShadowRoot.elementFromPoint(x, y);
+      if (inner === target) break;
+      target = inner;
+    } else if (target.contentDocument) {
+      const box = target.getBoundingClientRect();
+      x -= box.x; y -= box.y; view = target.contentWindow; target = view.document.elementFromPoint(x, y);
+    } else break;
+  }
+  const ours = new Cu.Sandbox(view, { sandboxPrototype: view, wantXrays: false });
+  ours.files = Cu.cloneInto(data.files, ours);
+  Cu.evalInSandbox("var transfer = new DataTransfer(); for (const file of files) transfer.items.add(file);", ours);
+  for (const type of ["dragenter", "dragover", "drop"]) {
+    const event = view.document.createEvent("DragEvent");
+    const at = [view, 0, view.screenX + x, view.screenY + y, x, y, false, false, false, false, 0, null];
+    event.initDragEvent(type, true, true, ...at, ours.transfer);
+    view.windowUtils.dispatchDOMEventViaPresShellForTesting(target, event);
+  }
+  sendAsyncMessage("test:dropped:$n");
+});
+"""
+
+_drops = itertools.count(1)  # a script that was loaded beside a tab stays there, and answers to its own number only
+
+
 class Firefox(Browser):
     """Over WebDriver BiDi."""
 
@@ -41,6 +74,8 @@ class Firefox(Browser):
         lines = (f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in values.items())
         (self.profile / "user.js").write_text("".join(lines), encoding="utf-8")
         head = ["--headless"] if headless else []
+        if self.system_access:
+            head.append("--remote-allow-system-access")
         await self.spawn(
             *head, "--no-remote", "--profile", str(self.profile), "--remote-debugging-port", "0", "about:blank"
         )
@@ -137,6 +172,35 @@ class FirefoxPage(Page):
         element = {"sharedId": shared_id}
         paths = [str(file.resolve()) for file in files]
         await self._line.call("input.setFiles", {"context": context, "element": element, "files": paths})
+
+    async def drop(self, target: str, files: Sequence[Path]) -> None:
+        x, y = await self.middle_of(target)
+        call = {"url": await self.evaluate("location.href"), "x": x, "y": y}
+        number = next(_drops)
+        script = "data:," + quote(FIREFOX_DROP.replace("$n", str(number)))
+        call |= {"paths": [str(file.resolve()) for file in files], "script": script, "n": number}
+        tree = await self._line.call("browsingContext.getTree", {"moz:scope": "chrome"})
+        window = next(c["context"] for c in tree["contexts"] if c["url"] == "chrome://browser/content/browser.xhtml")
+        expression = f"""(async ({{ url, x, y, paths, script, n }}) => {{
+          const {{ messageManager }} = gBrowser.browsers.findLast((tab) => tab.currentURI.spec === url);
+          const files = await Promise.all(paths.map((path) => File.createFromFileName(path)));
+          messageManager.loadFrameScript(script, false);
+          await new Promise((done) => {{
+            messageManager.addMessageListener(`test:dropped:${{n}}`, done);
+            messageManager.sendAsyncMessage(`test:drop:${{n}}`, {{ files, x, y }});
+          }});
+        }})({json.dumps(call)})"""
+        params = {"expression": expression, "target": {"context": window}, "awaitPromise": True}
+        answer = await self._line.call("script.evaluate", params)
+        if answer["type"] == "exception":
+            raise BrowserError(answer["exceptionDetails"]["text"])
+
+    async def paste(self) -> None:
+        control, presses = "\ue009", [("keyDown", "v"), ("keyUp", "v")]
+        steps = [("keyDown", control), *presses, ("keyUp", control)]
+        actions = [{"type": kind, "value": value} for kind, value in steps]
+        keyboard = {"type": "key", "id": "keyboard", "actions": actions}
+        await self._line.call("input.performActions", {"context": self.context, "actions": [keyboard]})
 
     async def screenshot(self, path: Path) -> None:
         answer = await self._line.call("browsingContext.captureScreenshot", {"context": self.context})

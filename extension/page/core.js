@@ -15,9 +15,12 @@
   /** Each takes the object first: `listen(target, type, listener, options)`. */
   const pristine = {
     __proto__: null,
+    Promise,
     Proxy,
     Event,
+    Blob,
     File,
+    DOMException,
     MessageEvent,
     listen: uncurry(EventTarget.prototype.addEventListener),
     dispatch: uncurry(EventTarget.prototype.dispatchEvent),
@@ -25,9 +28,17 @@
     prevent: uncurry(Event.prototype.preventDefault),
     path: uncurry(Event.prototype.composedPath),
     type: getter(Event.prototype, "type"),
+    then: uncurry(Promise.prototype.then),
+    resolve: Promise.resolve.bind(Promise),
+    sourceOf: uncurry(Function.prototype.toString),
     connected: getter(Node.prototype, "isConnected"),
     root: uncurry(Node.prototype.getRootNode),
+    rootHost: getter(ShadowRoot.prototype, "host"),
+    pointIn: uncurry(ShadowRoot.prototype.elementFromPoint),
+    activeIn: getter(ShadowRoot.prototype, "activeElement"),
     inputType: getter(HTMLInputElement.prototype, "type"),
+    inputMultiple: getter(HTMLInputElement.prototype, "multiple"),
+    inputDisabled: getter(HTMLInputElement.prototype, "disabled"),
     inputFiles: getter(HTMLInputElement.prototype, "files"),
     setInputFiles: setter(HTMLInputElement.prototype, "files"),
     setInputValue: setter(HTMLInputElement.prototype, "value"),
@@ -89,16 +100,18 @@
     return files;
   };
 
+  const natives = new WeakMap(); // our wrapper -> the browser's function that it stands in front of
+
   /**
-   * Stands in front of a function (or else setter, or else getter) of the page's prototypes. A Proxy, so that name,
-   * length and source text stay those of the browser. If `before` throws, the call goes through: a wrapper must never
-   * break a page.
+   * Stands in front of a function (or else setter, or else getter) of the page's prototypes. A Proxy, so that name and
+   * length stay those of the browser (`lookNative` sees to the source text). If `before` throws, the call goes through:
+   * a wrapper must never break a page.
    *
    * @param {object} prototype
    * @param {string} name
-   * @param {(self: any, args: any[]) => boolean | void} before returns false to hold the call back
+   * @param {(self: any, args: any[]) => {instead: any} | void} before what it returns, if anything, holds the call back
    * @param {AbortSignal} signal undoes it
-   * @param {(self: any, result: any) => any} [after] what it returns, if anything, is the call's result
+   * @param {(self: any, result: any, args: any[]) => any} [after] what it returns, if anything, is the call's result
    */
   const wrap = (prototype, name, before, signal, after) => {
     const descriptor = getOwnPropertyDescriptor(prototype, name);
@@ -107,21 +120,46 @@
     const wrapped = new pristine.Proxy(descriptor[part], {
       __proto__: null,
       apply(target, self, args) {
-        let go = true;
+        let held;
         try {
-          go = before(self, args) !== false;
+          held = before(self, args);
         } catch {
           // Not an object of ours: the browser's own function says so better.
         }
-        if (!go) return undefined;
+        if (held) return held.instead;
         const result = apply(target, self, args);
-        return after?.(self, result) ?? result;
+        return after?.(self, result, args) ?? result;
       },
     });
+    pristine.mapSet(natives, wrapped, descriptor[part]);
     defineProperty(prototype, name, { ...descriptor, [part]: wrapped });
     pristine.listen(signal, "abort", () => {
       if (getOwnPropertyDescriptor(prototype, name)?.[part] === wrapped) defineProperty(prototype, name, descriptor);
     });
+  };
+
+  /** Some pages, and scripts against bots, refuse to work where a browser's function does not print as its own. */
+  const lookNative = (signal) => {
+    const printed = (self) => {
+      const native = pristine.mapGet(natives, self);
+      return native && pristine.sourceOf(native);
+    };
+    wrap(Function.prototype, "toString", () => {}, signal, printed);
+  };
+
+  const closedRoots = new WeakMap(); // host -> its root, which an event that left it does not name
+
+  /** Remembers a shadow root that the page has made or asked for. */
+  const noteRoot = (host, root) => pristine.mapSet(closedRoots, host, root);
+
+  /** The element in which an event began, also where that is in closed shadow roots. `inside(root)` looks into one. */
+  const innermost = (target, inside) => {
+    for (;;) {
+      const root = pristine.mapGet(closedRoots, target);
+      const inner = root && inside(root);
+      if (!inner || inner === target) return target;
+      target = inner;
+    }
   };
 
   /**
@@ -151,6 +189,22 @@
     return transfer;
   };
 
+  const isFileInput = (node) => {
+    try {
+      return pristine.inputType(node) === "file";
+    } catch {
+      return false; // not an <input>
+    }
+  };
+
+  /** Hands files to an input as the browser would: set first, then `input`, then `change`. */
+  const giveToInput = (input, files) => {
+    const transfer = fillTransfer(new pristine.DataTransfer(), files);
+    pristine.setInputFiles(input, pristine.transferFiles(transfer));
+    pristine.dispatch(input, new pristine.Event("input", { __proto__: null, bubbles: true, composed: true }));
+    pristine.dispatch(input, new pristine.Event("change", { __proto__: null, bubbles: true }));
+  };
+
   let port = null;
   let state = "unknown";
   let lastId = 0;
@@ -164,11 +218,12 @@
 
   /**
    * Asks the bridge about files that were taken from the page. `settle` is called once, with the files that may go
-   * (protected, or the original where the person said so), or with null when the pick was cancelled.
+   * (protected, or the original where the person said so) and their places among `files`, or with null when the pick was
+   * cancelled.
    *
    * @param {File[]} files a bare array
    * @param {{folder?: boolean}} about
-   * @param {(files: File[] | null) => void} settle
+   * @param {(files: File[] | null, places?: number[]) => void} settle
    * @returns {number} the hold's id, for `forget`
    */
   const hold = (files, about, settle) => {
@@ -188,19 +243,20 @@
     send({ __proto__: null, name: "forget", id });
   };
 
-  /** The protected bytes under the name, type and date that the page would have seen. */
-  const asPicked = (blob, original) => {
+  const pristineArrayPrototype = { __proto__: null, [Symbol.iterator]: Array.prototype[Symbol.iterator] };
+
+  /** A file of these bytes; without `modified`, of now. */
+  const fileOf = (blob, name, type, modified) => {
     const bits = bareArray();
     bits[0] = blob;
-    // File's constructor walks the array's iterator, which a bare array lacks.
+    // File's constructor walks the array's iterator, which a bare array lacks, and the page's own could overhear.
     setPrototypeOf(bits, pristineArrayPrototype);
-    return new pristine.File(bits, pristine.fileName(original), {
-      __proto__: null,
-      type: pristine.fileType(original),
-      lastModified: pristine.fileModified(original),
-    });
+    return new pristine.File(bits, name, { __proto__: null, type, lastModified: modified });
   };
-  const pristineArrayPrototype = { __proto__: null, [Symbol.iterator]: Array.prototype[Symbol.iterator] };
+
+  /** The protected bytes under the name, type and date that the page would have seen. */
+  const asPicked = (blob, original) =>
+    fileOf(blob, pristine.fileName(original), pristine.fileType(original), pristine.fileModified(original));
 
   const settled = ({ id, answers }) => {
     const held = waiting[id];
@@ -213,13 +269,18 @@
     const outcome = { __proto__: null };
     for (let i = 0; i < answers.length; i += 1) outcome[answers[i].index] = answers[i];
     const files = bareArray();
+    const places = bareArray();
     for (let i = 0; i < held.files.length; i += 1) {
       const answer = outcome[i];
-      if (!isPhoto(held.files[i]) || answer?.use === "original") files[files.length] = held.files[i];
-      else if (answer?.use === "protected") files[files.length] = asPicked(answer.blob, held.files[i]);
-      // A photo without an answer stays out: fail closed.
+      let file = null; // a photo without an answer stays out: fail closed
+      if (!isPhoto(held.files[i]) || answer?.use === "original") file = held.files[i];
+      else if (answer?.use === "protected") file = asPicked(answer.blob, held.files[i]);
+      if (!file) continue;
+      places[files.length] = i;
+      files[files.length] = file;
     }
-    held.settle(files.length > 0 ? files : null);
+    if (files.length > 0) held.settle(files, places);
+    else held.settle(null);
   };
 
   const receive = (event) => {
@@ -249,9 +310,15 @@
     bareArray,
     hasPhoto,
     listFiles,
+    fileOf,
     readTransfer,
     fillTransfer,
+    isFileInput,
+    giveToInput,
+    noteRoot,
+    innermost,
     wrap,
+    lookNative,
     hold,
     forget,
     connect,

@@ -15,5 +15,6 @@
       console.error("PMask: a route did not start and is blocked", name, error);
     }
   }
+  core.lookNative(signal);
   core.ready(started);
 })();

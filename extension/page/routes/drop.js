@@ -9,10 +9,20 @@
     const own = Object.getOwnPropertyDescriptor;
     const transferOf = Function.prototype.call.bind(own(DragEvent.prototype, "dataTransfer").get);
     const NativeDragEvent = DragEvent;
+    const later = queueMicrotask;
+    const { create } = Object;
+    const handlePrototype = globalThis.FileSystemFileHandle?.prototype ?? null; // absent on pages without TLS
     const PROPERTIES = [
       "clientX", "clientY", "screenX", "screenY", "ctrlKey", "shiftKey", "altKey", "metaKey", "button", "buttons", "view",
     ]; // prettier-ignore
     const given = new pristine.WeakMap(); // files that were handed to the page -> true
+
+    /** What the browser does with a drop that the page leaves alone: an input takes the files. */
+    const takeUp = (target, files) => {
+      if (!core.isFileInput(target) || pristine.inputDisabled(target)) return;
+      if (!pristine.inputMultiple(target)) files.length = 1;
+      core.giveToInput(target, files);
+    };
 
     const onDrop = (event) => {
       if (!event.isTrusted || core.isOff()) return;
@@ -28,13 +38,10 @@
       if (!core.hasPhoto(files)) return;
 
       pristine.stop(event);
-      const target = pristine.path(event)[0];
-      // A file input takes the files by itself, and they come by the input's route.
-      if (target.localName === "input" && target.type === "file") return;
       pristine.prevent(event);
-
       const init = { __proto__: null, bubbles: true, cancelable: true, composed: true };
       for (let i = 0; i < PROPERTIES.length; i += 1) init[PROPERTIES[i]] = event[PROPERTIES[i]];
+      const target = core.innermost(pristine.path(event)[0], (root) => pristine.pointIn(root, init.clientX, init.clientY));
       core.hold(files, { __proto__: null }, (answer) => {
         if (!answer) {
           // The page has shown where to drop; let it clear that away.
@@ -43,17 +50,35 @@
         }
         for (let i = 0; i < answer.length; i += 1) pristine.mapSet(given, answer[i], true);
         init.dataTransfer = core.fillTransfer(new pristine.DataTransfer(), answer, texts);
-        pristine.dispatch(target, new NativeDragEvent("drop", init));
+        if (pristine.dispatch(target, new NativeDragEvent("drop", init))) takeUp(target, answer);
       });
     };
 
-    // Chromium gives no handle for a file that a script put there, and file-selector (react-dropzone) does not check.
-    const resolve = Promise.resolve.bind(Promise);
-    core.wrap(DataTransferItem.prototype, "getAsFileSystemHandle", () => {}, signal, (item) => {
+    // Chromium gives no handle and no entry for a file that a script put there; file-selector (react-dropzone) does not
+    // check. Made anew by hand, since a real handle would read the original.
+    const ours = (item) => {
       const file = pristine.itemFile(item);
-      if (!file || !pristine.mapGet(given, file)) return undefined;
-      return resolve({ kind: "file", name: pristine.fileName(file), getFile: () => resolve(file) });
-    });
+      return file && pristine.mapGet(given, file) ? file : null;
+    };
+    const handleOf = (item) => {
+      const file = ours(item); // what the browser gives is a promise of nothing
+      if (!file) return undefined;
+      const part = (value) => ({ __proto__: null, value, enumerable: true });
+      const parts = { __proto__: null, kind: part("file"), name: part(pristine.fileName(file)) };
+      parts.getFile = part(() => pristine.resolve(file));
+      parts.isSameEntry = part((other) => pristine.resolve(other === handle));
+      const handle = create(handlePrototype, parts);
+      return pristine.resolve(handle);
+    };
+    const entryOf = (item, native) => {
+      const file = native ? null : ours(item);
+      if (!file) return undefined;
+      const name = pristine.fileName(file);
+      const filesystem = { name: "", root: null };
+      return { isFile: true, isDirectory: false, name, fullPath: `/${name}`, filesystem, file: (give) => later(() => give(file)) };
+    };
+    core.wrap(DataTransferItem.prototype, "getAsFileSystemHandle", () => {}, signal, handleOf);
+    core.wrap(DataTransferItem.prototype, "webkitGetAsEntry", () => {}, signal, entryOf);
 
     const watch = (target) => pristine.listen(target, "drop", onDrop, { __proto__: null, capture: true, signal });
     for (const name of ["open", "write", "writeln"]) core.wrap(Document.prototype, name, () => {}, signal, () => watch(window));

@@ -14,25 +14,24 @@
     const holdOf = new pristine.WeakMap(); // input -> id
     const swallow = new pristine.WeakMap(); // input -> true: its trusted `change` is still to come, and is stale
 
-    const isFileInput = (node) => {
-      try {
-        return pristine.inputType(node) === "file";
-      } catch {
-        return false; // not an <input>
-      }
-    };
-
     /** Listens in front of the page on one more target. The browser drops repeats, so this may be called again. */
     const watch = (target) => {
       pristine.listen(target, "input", onPick, options);
       pristine.listen(target, "change", onPick, options);
       pristine.listen(target, "submit", onSubmit, options);
       pristine.listen(target, "reset", onReset, options);
+      pristine.listen(target, "click", onClick, options);
     };
 
     const watchTree = (node) => {
       watch(pristine.root(node));
       watch(node);
+    };
+
+    /** A page may take its input out of the document while the dialog is open. */
+    const onClick = (event) => {
+      const node = pristine.path(event)[0];
+      if (core.isFileInput(node)) watchTree(node);
     };
 
     const release = (input) => {
@@ -46,7 +45,7 @@
     const onPick = (event) => {
       if (!event.isTrusted) return;
       const input = pristine.path(event)[0];
-      if (!isFileInput(input)) return;
+      if (!core.isFileInput(input)) return;
       const type = pristine.type(event);
       const stale = pristine.mapDelete(swallow, input);
       if (stale && type === "change") {
@@ -67,19 +66,11 @@
       const id = core.hold(files, { __proto__: null, folder: pristine.inputFolder(input) }, (answer) => {
         pristine.mapDelete(holdOf, input);
         delete holds[id];
-        if (answer) give(input, answer);
+        if (answer) core.giveToInput(input, answer);
         else pristine.dispatch(input, new pristine.Event("cancel", { __proto__: null, bubbles: true }));
       });
       holds[id] = input;
       pristine.mapSet(holdOf, input, id);
-    };
-
-    /** Hands the files to the page as the browser would: set first, then `input`, then `change`. */
-    const give = (input, files) => {
-      const transfer = core.fillTransfer(new pristine.DataTransfer(), files);
-      pristine.setInputFiles(input, pristine.transferFiles(transfer));
-      pristine.dispatch(input, new pristine.Event("input", { __proto__: null, bubbles: true, composed: true }));
-      pristine.dispatch(input, new pristine.Event("change", { __proto__: null, bubbles: true }));
     };
 
     const isPending = (form) => {
@@ -101,10 +92,15 @@
     };
 
     // What the page does that would otherwise put its listener, or its tree, out of our sight.
-    core.wrap(Element.prototype, "attachShadow", () => {}, signal, (_host, root) => watch(root));
+    core.wrap(Element.prototype, "attachShadow", () => {}, signal, (host, root) => {
+      core.noteRoot(host, root);
+      watch(root);
+    });
     // A closed root that the parser made is reached by this getter alone.
     const ofInternals = (_internals, root) => {
-      if (root) watch(root);
+      if (!root) return;
+      core.noteRoot(pristine.rootHost(root), root);
+      watch(root);
     };
     core.wrap(ElementInternals.prototype, "shadowRoot", () => {}, signal, ofInternals);
     core.wrap(
@@ -131,9 +127,9 @@
       HTMLFormElement.prototype,
       "submit",
       (self) => {
-        if (!isPending(self)) return true;
+        if (!isPending(self)) return undefined;
         core.submitHeld();
-        return false;
+        return { __proto__: null, instead: undefined };
       },
       signal,
     );

@@ -1,4 +1,4 @@
-// Route: a photo pasted from the clipboard.
+// Route: a photo in the clipboard, pasted by the person or read by the page's script.
 
 (() => {
   "use strict";
@@ -7,8 +7,27 @@
   __pmask.routes.paste = (core, signal) => {
     const { pristine } = core;
     const own = Object.getOwnPropertyDescriptor;
-    const transferOf = Function.prototype.call.bind(own(ClipboardEvent.prototype, "clipboardData").get);
+    const uncurry = Function.prototype.bind.bind(Function.prototype.call);
+    const transferOf = uncurry(own(ClipboardEvent.prototype, "clipboardData").get);
+    const editable = uncurry(own(HTMLElement.prototype, "isContentEditable").get);
+    const command = uncurry(Document.prototype.execCommand);
+    const readAsUrl = uncurry(FileReader.prototype.readAsDataURL);
+    const resultOf = uncurry(own(FileReader.prototype, "result").get);
     const NativeClipboardEvent = ClipboardEvent;
+    const NativeFileReader = FileReader;
+    const IMAGE = /^image\//i;
+
+    /** What the browser does with a paste that the page leaves alone: the photos go into the text that is edited. */
+    const insert = (target, files) => {
+      if (!(target instanceof HTMLElement) || !editable(target)) return;
+      for (let i = 0; i < files.length; i += 1) {
+        const reader = new NativeFileReader();
+        // insertImage, unlike insertHTML, is open to pages with Trusted Types.
+        const put = () => command(document, "insertImage", false, resultOf(reader));
+        pristine.listen(reader, "load", put);
+        readAsUrl(reader, files[i]);
+      }
+    };
 
     const onPaste = (event) => {
       if (!event.isTrusted || core.isOff()) return;
@@ -19,7 +38,7 @@
 
       pristine.stop(event);
       pristine.prevent(event);
-      const target = pristine.path(event)[0];
+      const target = core.innermost(pristine.path(event)[0], pristine.activeIn);
       core.hold(files, { __proto__: null }, (answer) => {
         if (!answer) return;
         const clipboardData = core.fillTransfer(new pristine.DataTransfer(), answer, texts);
@@ -28,9 +47,36 @@
         const carried = transferOf(again);
         // Firefox takes the texts from clipboardData and leaves the files.
         if (core.listFiles(pristine.transferFiles(carried)).length === 0) core.fillTransfer(carried, answer);
-        pristine.dispatch(target, again);
+        if (pristine.dispatch(target, again)) insert(target, answer);
       });
     };
+
+    /** navigator.clipboard.read(): its items hold the photo until the page asks for it. */
+    const watchReading = () => {
+      const items = new pristine.WeakMap(); // that were read from the clipboard -> true
+      const noted = (list) => {
+        for (let i = 0; i < list.length; i += 1) pristine.mapSet(items, list[i], true);
+        return list;
+      };
+      core.wrap(Clipboard.prototype, "read", () => {}, signal, (_self, reading) => pristine.then(reading, noted));
+      const protect = (blob, resolve, reject) => {
+        const file = core.fileOf(blob, "image.png", pristine.fileType(blob));
+        const files = core.bareArray();
+        files[0] = file;
+        core.hold(files, { __proto__: null }, (answer) => {
+          if (!answer) reject(new pristine.DOMException("The photo was not protected.", "NotAllowedError"));
+          else if (answer[0] === file) resolve(blob);
+          else resolve(new pristine.Blob([answer[0]], { __proto__: null, type: pristine.fileType(blob) }));
+        });
+      };
+      core.wrap(ClipboardItem.prototype, "getType", () => {}, signal, (item, getting, args) => {
+        if (core.isOff() || !pristine.mapGet(items, item) || !pristine.matches(IMAGE, `${args[0]}`)) return undefined;
+        return new pristine.Promise((resolve, reject) => {
+          pristine.then(getting, (blob) => protect(blob, resolve, reject), reject);
+        });
+      });
+    };
+    if (globalThis.Clipboard?.prototype.read && globalThis.ClipboardItem) watchReading();
 
     const watch = (target) => pristine.listen(target, "paste", onPaste, { __proto__: null, capture: true, signal });
     for (const name of ["open", "write", "writeln"]) core.wrap(Document.prototype, name, () => {}, signal, () => watch(window));
