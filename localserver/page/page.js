@@ -184,6 +184,7 @@ function drawResult(photo, card, part) {
   card.classList.add("ready");
   const matches = report.faces.some((face) => !face.hidden || face.verdicts.some((verdict) => verdict.matches));
   card.classList.add(matches ? "warn" : "good");
+  part("tally").textContent = tallyWords(report.judged);
   part("notes").replaceChildren(...report.warnings.map((text) => line(text)));
   drawVerdicts(report, part("verdicts"));
   if (result === null) return;
@@ -208,7 +209,6 @@ function drawVerdicts(report, details) {
   });
   if (list.childElementCount === 0) return;
   details.hidden = false;
-  details.before(Object.assign(document.createElement("p"), { className: "tally small", textContent: tallyWords(report.judged) }));
 }
 
 function line(text) {

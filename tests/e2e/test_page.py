@@ -1,0 +1,347 @@
+"""The local page, in both browsers as a person uses it; the daemon is real, only its engine marks instead of masks."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import shutil
+import zipfile
+
+import browser as browsers
+import pytest
+from stage import PATIENCE_S, FakeEngine, mark
+
+from pmask.errors import OutOfMemory
+from pmask.report import BARE, Verdict
+
+PHOTOS, FOLDER = "document.getElementById('photos-input')", "document.getElementById('folder-input')"
+DONE = "[...document.querySelectorAll('.photo')].filter(card => card.dataset.state === 'done').length"
+
+
+class Engine(FakeEngine):
+    """Marks photos, with verdicts as whole as the real engine's."""
+
+    async def protect(self, data, options, on_progress, cancel):
+        protection = await super().protect(data, options, on_progress, cancel)
+        for number, face in enumerate(protection.report["faces"]):
+            face["verdicts"] = [
+                Verdict(
+                    recogniser=name, in_team=team, upload=upload, angle=angle, threshold=60.0, nearest_other=70.0
+                ).to_json()
+                for name, team in (("sface", True), ("dlib", False))
+                for upload, angle in ((BARE, 99.0), ("instagram", 40.0 if number >= self.hidden else 88.0))
+            ]
+        protection.report["warnings"] = ["the gallery is not there"]
+        return protection
+
+
+@pytest.fixture
+def engine(daemon):
+    daemon.engine = Engine()
+    return daemon.engine
+
+
+@pytest.fixture
+async def running(engine, daemon):
+    """The daemon with this file's engine."""
+    await daemon.stop()
+    await daemon.start()
+    return daemon
+
+
+@pytest.fixture(params=["chromium", "firefox"])
+async def browser(request, tmp_path):
+    if browsers.find_browser(request.param) is None:
+        pytest.skip(f"no {request.param} on this machine")
+    downloads = tmp_path / "downloads"
+    prefs = {"browser.download.dir": str(downloads), "browser.download.folderList": 2}
+    async with await browsers.launch(request.param, prefs=prefs) as browser:
+        browser.kind, browser.downloads = request.param, downloads
+        if request.param == "chromium":
+            how = {"behavior": "allow", "downloadPath": str(downloads)}
+            await browser.line.call("Browser.setDownloadBehavior", how)
+        yield browser
+
+
+@pytest.fixture
+async def page(browser, running):
+    """The page, paired by the address that `pmask-server pair` prints."""
+    page = await browser.open(f"http://127.0.0.1:{running.port}/#pair={running.clients.new_code()}")
+    await page.wait_for("!document.getElementById('work').hidden")
+    return page
+
+
+async def said(page, words: str) -> None:
+    """Waits until the page says this."""
+    await page.wait_for(f"document.body.innerText.includes({json.dumps(words)})", PATIENCE_S)
+
+
+async def download(browser, page, press: str, name: str):
+    """Presses, and returns the file's bytes once the browser has saved it."""
+    await page.click(press)
+    for _ in range(PATIENCE_S * 20):
+        path = browser.downloads / name
+        if path.exists() and path.stat().st_size and not list(browser.downloads.glob("*.part")):
+            return path.read_bytes()
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{name} was not saved; there is {sorted(browser.downloads.glob('*'))}")
+
+
+def button(words: str) -> str:
+    return f"[...document.querySelectorAll('button, a')].find(b => b.textContent === {json.dumps(words)} && !b.hidden)"
+
+
+async def type_text(browser, page, text: str) -> None:
+    """Real key presses, into whatever has the focus."""
+    if browser.kind == "chromium":
+        for key in text:
+            named = {"\t": ("Tab", 9, None), "\n": ("Enter", 13, "\r"), " ": (" ", 32, " ")}.get(
+                key, (key, ord(key), key)
+            )
+            down = {"type": "keyDown", "key": named[0], "windowsVirtualKeyCode": named[1]}
+            await page.call("Input.dispatchKeyEvent", {**down, **({"text": named[2]} if named[2] else {})})
+            await page.call("Input.dispatchKeyEvent", {**down, "type": "keyUp"})
+        return
+    keys = [{"\t": "\ue004", "\n": "\ue007"}.get(key, key) for key in text]
+    actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+    source = {"type": "key", "id": "keyboard", "actions": actions}
+    await browser.line.call("input.performActions", {"context": page.context, "actions": [source]})
+
+
+async def choose_as_folder(page, files, parent):
+    """What a folder input has once a person has chosen a folder."""
+    chosen = [[str(path.relative_to(parent)), base64.b64encode(path.read_bytes()).decode()] for path in files]
+    await page.evaluate(
+        f"(() => {{ const transfer = new DataTransfer(); const places = new Map(); const input = {FOLDER};"
+        f"for (const [place, data] of {json.dumps(chosen)}) {{"
+        "const name = place.split('/').pop(); places.set(name, place);"
+        "transfer.items.add(new File([Uint8Array.from(atob(data), c => c.charCodeAt(0))], name)); }"
+        "Object.defineProperty(File.prototype, 'webkitRelativePath', {get() { return places.get(this.name); }});"
+        "input.files = transfer.files; input.dispatchEvent(new Event('change')); return true; })()"
+    )
+
+
+async def test_a_photo_is_protected_shown_and_saved(browser, page, photos, engine):
+    """The whole way of the page: picked, said in words, shown before and after, saved beside the original's name."""
+    await page.choose(button("Choose photos"), [photos["eileen.jpg"]])
+    await said(page, "2 faces protected")
+    await said(
+        page, "4 of 4 recognisers no longer match any face (also after Instagram); 2 of these never saw the mask."
+    )
+    await said(page, "the gallery is not there")
+    await page.evaluate("document.querySelector('.verdicts').open = true")
+    await said(page, "Face 2: dlib, which never saw the mask, no longer matches it")
+    await said(page, "(99°, 88°; a match is under 60°)")
+    await page.wait_for("[...document.querySelectorAll('.pictures img')].every(i => i.naturalWidth === 300)")
+    data = await download(browser, page, button("Download"), "eileen.protected.jpg")
+    assert mark(photos["eileen.jpg"].read_bytes()) == data
+    assert 1 == engine.started
+
+
+async def test_the_slider_uncovers_the_original(browser, page, photos):
+    """Both pictures lie on one another; what of the upper one is cut away is what the slider says."""
+    await page.choose(button("Choose photos"), [photos["eileen.jpg"]])
+    await page.wait_for("document.querySelector('.pictures .after')?.naturalWidth")
+    await page.evaluate("document.querySelector('.compare input').focus()")
+    cut = "getComputedStyle(document.querySelector('.pictures .after')).clipPath"
+    assert "inset(0px 0px 0px 50%)" == await page.evaluate(cut)
+    if browser.kind == "chromium":
+        for kind in ("keyDown", "keyUp"):
+            await page.call("Input.dispatchKeyEvent", {"type": kind, "key": "End", "windowsVirtualKeyCode": 35})
+    else:
+        await type_text(browser, page, "\ue010")  # End
+    await page.wait_for(f"{cut} === 'inset(0px 0px 0px 100%)'")
+
+
+async def test_a_folder_is_protected_and_comes_back_as_one(browser, page, photos, tmp_path):
+    """Sub-folders and names are kept, and what is no photo is counted: nobody has to look whether all are there."""
+    folder = tmp_path / "holiday"
+    (folder / "beach").mkdir(parents=True)
+    shutil.copy(photos["eileen.jpg"], folder / "a.jpg")
+    shutil.copy(photos["eileen.jpg"], folder / "beach" / "ä.jpg")
+    (folder / "notes.txt").write_text("no photo")
+    if browser.kind == "chromium":
+        await page.set_files(FOLDER, [folder])
+    else:  # whose protocol cannot choose a folder
+        await choose_as_folder(page, [path for path in sorted(folder.rglob("*")) if path.is_file()], folder.parent)
+    await page.wait_for(f"{DONE} === 2")
+    await said(page, "2 of 2 photos done, 1 other file left out.")
+    data = await download(browser, page, button("Download all"), "pmask.zip")
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    assert archive.testzip() is None
+    assert {"holiday/a.jpg", "holiday/beach/ä.jpg"} == set(archive.namelist())
+    assert {mark(photos["eileen.jpg"].read_bytes())} == {archive.read(name) for name in archive.namelist()}
+
+
+async def test_dropped_photos_are_taken(browser, page, photos):
+    """Dropped where a person sees a frame for it; in Firefox, whose protocol cannot drop files, by an event of ours."""
+    if browser.kind == "chromium":
+        box = await page.evaluate(
+            "(() => { const {x, y, width, height} = document.getElementById('drop').getBoundingClientRect();"
+            "return [x + width / 2, y + height / 2]; })()"
+        )
+        data = {"items": [], "files": [str(photos["eileen.jpg"]), str(photos["käthe.png"])], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            await page.call("Input.dispatchDragEvent", {"type": kind, "x": box[0], "y": box[1], "data": data})
+    else:
+        files = [[name, base64.b64encode(photos[name].read_bytes()).decode()] for name in ("eileen.jpg", "käthe.png")]
+        await page.evaluate(
+            f"(() => {{ const transfer = new DataTransfer(); for (const [name, data] of {json.dumps(files)})"
+            "transfer.items.add(new File([Uint8Array.from(atob(data), c => c.charCodeAt(0))], name));"
+            "const how = {bubbles: true, cancelable: true, dataTransfer: transfer};"
+            "document.body.dispatchEvent(new DragEvent('drop', how)); return true; })()"
+        )
+    await page.wait_for(f"{DONE} === 2")
+    await said(page, "käthe.png")
+
+
+async def test_cancel_stops_the_work_and_trying_again_does_it(page, photos, engine):
+    """A photo that nobody waits for must not keep the processor busy; the list still has it."""
+    engine.seconds = 30
+    await page.set_files(PHOTOS, [photos["eileen.jpg"]])
+    await said(page, "Hiding the signatures, 2 faces")
+    await page.click(button("Cancel"))
+    await said(page, "Cancelled")
+    for _ in range(PATIENCE_S * 20):
+        if engine.cancelled:
+            break
+        await asyncio.sleep(0.05)
+    assert 1 == engine.cancelled
+    engine.seconds = 0
+    await page.click(button("Try again"))
+    await said(page, "2 faces protected")
+
+
+async def test_progress_and_time_left_are_shown(page, photos, engine):
+    """A mask takes its time: a person must see that something moves, and for how long."""
+    engine.seconds = 20
+    await page.set_files(PHOTOS, [photos["eileen.jpg"]])
+    await said(page, " s left")
+    assert 0 < await page.evaluate("document.querySelector('progress').value") < 1
+    assert 0 < await page.evaluate("document.querySelector('progress').getBoundingClientRect().height")
+    await page.click(button("Cancel"))
+
+
+async def test_failures_say_what_to_do(page, photos, engine):
+    """Each photo by itself: one that fails holds no other up, and says why in words."""
+    engine.error = OutOfMemory("the GPU's 2 GB are not enough")
+    await page.set_files(PHOTOS, [photos["eileen.jpg"]])
+    await said(page, "Not enough memory for this photo")
+    engine.error = None
+    await page.set_files(PHOTOS, [photos["notes.txt"], photos["eileen.jpg"]])
+    await said(page, "This file is not a photo that PMask reads")
+    await said(page, "1 of 3 photos done, 2 failed.")
+
+
+async def test_a_recogniser_that_still_matches_is_named(page, photos, engine):
+    """Good news only would be a lie: a face that is found again stands in the list, marked."""
+    engine.hidden, engine.fooled = 1, 3
+    await page.set_files(PHOTOS, [photos["eileen.jpg"]])
+    await said(page, "1 of 2 faces only partly hidden: a recogniser may still match")
+    marked = "[...document.querySelectorAll('.verdicts li.matches')].map(item => item.textContent)"
+    expected = [
+        "sface still matches it after Instagram",
+        "dlib, which never saw the mask, still matches it after Instagram",
+    ]
+    assert [f"Face 2: {text} (99°, 40°; a match is under 60°)" for text in expected] == await page.evaluate(marked)
+
+
+async def test_no_face_means_nothing_to_download(page, photos, engine):
+    """The original is what to upload then; a copy would only confuse."""
+    engine.faces = 0
+    await page.set_files(PHOTOS, [photos["eileen.jpg"]])
+    await said(page, "No face found: the photo can be uploaded as it is")
+    assert await page.evaluate("document.querySelector('.download').hidden")
+
+
+async def test_a_name_is_text_whatever_it_holds(page, photos, tmp_path, engine):
+    """File names come from anywhere; none may become a part of the page."""
+    evil = tmp_path / "<img src=x onerror=alert(1)>.jpg"
+    shutil.copy(photos["eileen.jpg"], evil)
+    await page.set_files(PHOTOS, [evil])
+    await page.wait_for(f"{DONE} === 1")
+    assert evil.name == await page.evaluate("document.querySelector('.photo .name').textContent")
+    assert 0 == await page.evaluate("document.querySelectorAll('.photo .name *').length")
+
+
+async def test_a_person_without_a_mouse_pairs_and_reaches_everything(browser, running):
+    """The code has the focus; Tab goes through what can be done, in the order in which it is read."""
+    page = await browser.open(f"http://127.0.0.1:{running.port}/")
+    await page.wait_for("document.activeElement.id === 'code'")
+    await type_text(browser, page, running.clients.new_code() + "\n")
+    await page.wait_for("!document.getElementById('work').hidden")
+    assert await page.evaluate("document.getElementById('pairing').hidden")
+    reached = []
+    for _ in range(4):
+        await type_text(browser, page, "\t")
+        reached.append(await page.evaluate("document.activeElement.id || document.activeElement.localName"))
+    assert ["choose-photos", "choose-folder", "summary"] == [name for name in reached if name != "body"][:3]
+
+
+async def test_a_wrong_code_is_said_and_the_right_one_still_works(browser, running):
+    """Typing errors happen."""
+    page = await browser.open(f"http://127.0.0.1:{running.port}/#pair=AAAA2222")
+    await said(page, "This code is wrong, used, or too old")
+    assert "" == await page.evaluate("location.hash")
+    await page.evaluate("document.getElementById('code').focus()")
+    await type_text(browser, page, running.clients.new_code())
+    await page.click(button("Pair"))
+    await page.wait_for("!document.getElementById('work').hidden")
+
+
+async def test_the_pairing_is_this_tabs(browser, page, running):
+    """It outlives a reload, and no other tab has it: a program that takes the port later finds nothing lying about."""
+    await page.goto(f"http://127.0.0.1:{running.port}/")
+    await page.wait_for("!document.getElementById('work').hidden")
+    assert [0, None] == await page.evaluate("[localStorage.length, document.cookie || null]")
+    other = await browser.open(f"http://127.0.0.1:{running.port}/")
+    await other.wait_for("!document.getElementById('pairing').hidden")
+    assert await other.evaluate("document.getElementById('work').hidden")
+
+
+async def test_a_revoked_tab_asks_for_a_code_and_keeps_its_photos(page, running, photos):
+    """`pmask-server clients revoke` while the page is open: the photo stays, and a new code brings it on its way."""
+    [client] = running.clients.paired()
+    assert client.name.startswith("Page in ")
+    assert running.clients.revoke(client.id)
+    await page.set_files(PHOTOS, [photos["eileen.jpg"]])
+    await said(page, "This tab is not paired")
+    await page.evaluate(f"document.getElementById('code').value = '{running.clients.new_code()}'")
+    await page.click(button("Pair"))
+    await page.wait_for("document.getElementById('pairing').hidden")
+    await page.click(button("Try again"))
+    await said(page, "2 faces protected")
+
+
+async def test_a_squatter_gets_no_photo(page, running, photos, engine):
+    """The daemon ended, and another program has its port: it cannot prove that it knows the token, and gets neither."""
+    running.clients.proof = lambda *_: "0" * 64
+    await page.set_files(PHOTOS, [photos["eileen.jpg"]])
+    await said(page, "The server could not prove who it is")
+    assert 0 == engine.started
+
+
+async def test_a_daemon_that_is_off_is_said(page, running, photos):
+    """And its photo is tried again once it is back."""
+    await running.stop()
+    await page.set_files(PHOTOS, [photos["eileen.jpg"]])
+    await said(page, "PMask's server is not running")
+    await running.start()
+    await page.click(button("Try again"))
+    await said(page, "2 faces protected")
+
+
+async def test_the_browser_refuses_what_the_policy_forbids(page):
+    """The policy is in force, not only sent: nothing inline, and no other host."""
+    refused = await page.evaluate(
+        "new Promise(done => { const seen = []; document.addEventListener('securitypolicyviolation', e => {"
+        "seen.push(e.effectiveDirective); if (seen.length === 3) done(seen.sort()); });"
+        "const style = document.createElement('style'); style.append('body { display: none }');"
+        "document.body.append(style);"
+        "const image = new Image(); image.src = 'http://127.0.0.2:9/x.png';"
+        "fetch('http://127.0.0.2:9/').catch(() => {});"
+        "setTimeout(() => done(seen.sort()), 3000); })"
+    )
+    assert ["connect-src", "img-src", "style-src-elem"] == refused
