@@ -9,6 +9,7 @@ export const PROTOCOL = 1;
 export const ROUTES = {
   health: "GET /v1/health",
   pair: "POST /v1/pair",
+  leave: "DELETE /v1/client",
   options: "GET /v1/options",
   create: "POST /v1/jobs",
   follow: "GET /v1/jobs/ID",
@@ -97,6 +98,12 @@ export async function pair(code, name) {
   const response = await request(ROUTES.pair, { headers, body: JSON.stringify({ code, name }) });
   const { token, client } = await response.json();
   sessionStorage.setItem(KEPT_AS, JSON.stringify({ token, id: client.id }));
+}
+
+/** Ends this tab's pairing, at the daemon too if it is there. */
+export async function unpair() {
+  await paired(ROUTES.leave).catch(() => {});
+  forget();
 }
 
 /**

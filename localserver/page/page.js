@@ -40,6 +40,7 @@ async function pair(code) {
   }
   $("code").value = "";
   await enter();
+  $("choose-photos").focus();
 }
 
 /** Shows the photos' part if this tab is paired, or asks for a code. */
@@ -56,12 +57,13 @@ async function enter() {
   }
   $("trouble").hidden = true;
   $("pairing").hidden = true;
-  $("work").hidden = false;
+  $("work").hidden = $("unpair").hidden = false;
 }
 
 /** Asks for a code. Photos that are listed stay: they can be tried again afterwards. */
 function ask(error = null) {
   $("pairing").hidden = false;
+  $("unpair").hidden = true;
   if (cards.size === 0) $("work").hidden = true;
   if (error) $("pair-problem").textContent = `${errorWords(error).title}. ${errorWords(error).cure}`;
   $("code").focus();
@@ -300,6 +302,11 @@ function clear() {
 $("pair-form").addEventListener("submit", (event) => {
   event.preventDefault();
   pair($("code").value);
+});
+$("unpair").addEventListener("click", async () => {
+  clear();
+  await daemon.unpair();
+  ask();
 });
 $("delta").addEventListener("input", showDelta);
 $("choose-photos").addEventListener("click", () => $("photos-input").click());

@@ -110,9 +110,11 @@ def test_the_summarys_keys_are_the_documents():
 
 def test_the_statuses_are_the_documents_and_the_clients():
     """A status that the extension does not know would hold a protected photo back."""
-    clients = [ROOT / "extension/background/daemon.js", ROOT / "localserver/page/daemon.js"]
+    client = (ROOT / "extension" / "background" / "daemon.js").read_text(encoding="utf-8")
+    page = (ROOT / "localserver" / "page" / "daemon.js").read_text(encoding="utf-8")
     for status in get_args(Status):
-        assert all(f'"{status}"' in client.read_text(encoding="utf-8") for client in clients)
+        assert f'"{status}"' in client
+        assert f'"{status}"' in page or status in ("looked", "left_out")  # the page never asks for that
         assert status in DOCUMENT or status.replace("_", " ") in DOCUMENT
 
 
