@@ -99,6 +99,15 @@ def outranked(probes: Shots, gallery: Shots, same: Truths | None = None) -> npt.
     return np.where(np.isfinite(own), (scores > own[:, None]).sum(1), max(len(gallery.people), *RANKS))
 
 
+def nearest(probes: Shots, gallery: Shots) -> tuple[Vector, Vector]:
+    """For each probe, the cosines (probes) of the nearest gallery photo of its person, and of the nearest of anybody
+    else; -1 where there is none."""
+    scores = cosines(probes, gallery)
+    own = probes.people[:, None] == gallery.people[None]
+    mine, others = (np.where(which, scores, -np.inf).max(1, initial=-np.inf) for which in (own, ~own))
+    return np.maximum(mine, -1), np.maximum(others, -1)
+
+
 def match_cosine(a: Shots, b: Shots | None = None, rate: float = FALSE_MATCHES) -> float:
     """The cosine above which a share of ``rate`` of all pairs of different people lies: pairs within ``a``, or between
     ``a`` and ``b``. With fewer than 1 / rate pairs, it is that of the most alike pair."""

@@ -155,6 +155,18 @@ class Links:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Nearest:
+    """What an intruder finds for one probe in the gallery with the protected photos, as delivered. outranked: how many
+    photos are nearer than the nearest of the person's own. Angles in degrees, 180 where there is no such face."""
+
+    intruder: str
+    person: str
+    outranked: int
+    own_degrees: float
+    other_degrees: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spread:
     """One measure over photos; p5 and p95 are percentiles."""
 
@@ -222,6 +234,7 @@ class Results:
     census: Census
     rows: tuple[Row, ...]
     links: tuple[Links, ...]
+    nearest: tuple[Nearest, ...]
     hidden: Share | None
     converged: Share | None
     quality: dict[str, Spread]
@@ -356,10 +369,11 @@ class _Count:
             self.protected[photo.digest] = found
 
     def results(self, done: Done) -> Results:
-        rows, links, thresholds = [], [], {}
+        rows, links, nearest, thresholds = [], [], [], {}
         for intruder in self.recipe.intruders:
-            more_rows, link, thresholds[intruder.name] = self._judged(intruder)
+            more_rows, link, found, thresholds[intruder.name] = self._judged(intruder)
             rows += more_rows
+            nearest += found
             links.append(link)
         masked = self._masked()
         return Results(
@@ -369,6 +383,7 @@ class _Count:
             census=self._census(masked),
             rows=tuple(rows),
             links=tuple(links),
+            nearest=tuple(nearest),
             hidden=self._reported(masked, "hidden"),
             converged=self._reported(masked, "converged"),
             quality=_spreads(masked),
@@ -393,7 +408,7 @@ class _Count:
     def _mine(self) -> list[tuple[str, Photo]]:
         return [(person.name, photo) for person in self.parts.chosen for photo in person.gallery]
 
-    def _judged(self, intruder: Intruder) -> tuple[list[Row], Links, Threshold]:
+    def _judged(self, intruder: Intruder) -> tuple[list[Row], Links, list[Nearest], Threshold]:
         """One intruder's verdicts."""
         seed = self.settings.seed
         probes = self._shots(
@@ -436,7 +451,8 @@ class _Count:
             bare_verified=matching.verified_pairs(mine, cosine, seed),
         )
         pairs = _pairs_of_strangers(everyone.where(everyone.found))
-        return rows, links, Threshold(degrees=_degrees(cosine), average_degrees=_degrees(average_cosine), pairs=pairs)
+        threshold = Threshold(degrees=_degrees(cosine), average_degrees=_degrees(average_cosine), pairs=pairs)
+        return rows, links, _nearest(intruder.name, probes, hidden + others), threshold
 
     def _masked(self) -> tuple[Masked, ...]:
         """The protected photos in which the face that they are about carries a mask."""
@@ -536,6 +552,22 @@ def _flat(figures: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in figures.items():
         flat |= _flat(value, f"{prefix}{name} ") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
+
+
+def _nearest(intruder: str, probes: Shots, gallery: Shots) -> list[Nearest]:
+    own, other = matching.nearest(probes, gallery)
+    return [
+        Nearest(
+            intruder=intruder,
+            person=str(person),
+            outranked=int(beaten),
+            own_degrees=_degrees(float(mine)),
+            other_degrees=_degrees(float(strange)),
+        )
+        for person, beaten, mine, strange in zip(
+            probes.people, matching.outranked(probes, gallery), own, other, strict=True
+        )
+    ]
 
 
 def _pairs_of_strangers(shots: Shots) -> int:

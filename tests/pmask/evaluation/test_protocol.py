@@ -41,6 +41,13 @@ def test_ranks_count_the_photos_that_are_nearer():
     assert {1: 100.0, 10: 0.0, 20: 0.0} == {rank: share.mean for rank, share in psr.items()}
 
 
+def test_the_nearest_of_the_person_and_of_others_are_told_apart():
+    """ann's probe at 5 degrees: her own nearest is 5 away, bob's 55; who has no photo with a face is at 180."""
+    own, other = matching.nearest(shots([("ann", 5), ("dot", 65)]), GALLERY)
+    assert [5, 180] == np.rint(np.degrees(np.arccos(own))).tolist()
+    assert [55, 5] == np.rint(np.degrees(np.arccos(other))).tolist()
+
+
 def test_a_tie_counts_as_recognised():
     """What the intruder could see counts against the protection."""
     assert [0] == matching.outranked(shots([("ann", 0)]), shots([("bob", 30), ("ann", -30), ("ann", 90)])).tolist()
