@@ -25,6 +25,7 @@ from pmask.images import MAX_BYTES, MAX_PIXELS, inspect_image
 from pmask.options import DELTA_RANGE, OMEGA_RANGE, MaskOptions
 from pmask.recognisers.specs import SPECS
 from pmask.report import UNTOUCHED
+from pmask.store import is_here
 from pmask.uploads import UPLOADS
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ async def _options(request: web.Request) -> web.Response:
     recognisers = [
         {"name": spec.name, "network": spec.network, "training": spec.training, "licence": spec.licence}
         for spec in SPECS.values()
+        if spec.source == "registry" or is_here(spec)
     ]
     return web.json_response(
         {

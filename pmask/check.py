@@ -10,7 +10,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pmask import store
 from pmask.errors import NoFace
 from pmask.faces import SAME_FACE_IOU, Detector, Face, iou
 from pmask.images import RGB
@@ -18,6 +17,7 @@ from pmask.mask import angle
 from pmask.people import Faces, Person, strangers
 from pmask.recognisers.specs import DEFAULT_TEAM, SPECS
 from pmask.report import BARE, Verdict
+from pmask.store import is_here
 from pmask.uploads import UPLOADS
 
 
@@ -31,10 +31,17 @@ class Eyes(Protocol):
 
 
 def judges(team: Sequence[str]) -> list[str]:
-    """The recognisers that judge a mask of ``team`` without having taken part: the first of the pool outside it, and
-    those others whose weights are in the store."""
-    outside = [name for name in SPECS if name not in team]
-    return [name for name in outside if name == outside[0] or all(store.is_present(file) for file in SPECS[name].files)]
+    """The recognisers that judge a mask of ``team`` without having taken part: the first of the registry's outside it,
+    and all others that are on this machine and whose match angle was measured."""
+    outside = [SPECS[name] for name in SPECS if name not in team]
+    first = [spec.name for spec in outside if spec.source == "registry"][:1]
+    return first + [spec.name for spec in outside if spec.name not in first and spec.calibrated and is_here(spec)]
+
+
+def everyone() -> list[str]:
+    """The recognisers that are asked where nobody names any: the registry's, and all others that are on this machine
+    and whose match angle was measured."""
+    return [spec.name for spec in SPECS.values() if spec.source == "registry" or (spec.calibrated and is_here(spec))]
 
 
 def judge(
@@ -65,16 +72,17 @@ def check(
     eyes: Eyes,
     photo: RGB,
     references: Sequence[RGB],
-    models: Sequence[str] = tuple(SPECS),
+    models: Sequence[str] | None = None,
     *,
     uploads: Sequence[str] = (BARE,),
     team: Sequence[str] = DEFAULT_TEAM,
 ) -> list[list[Verdict]]:
     """For each face of ``photo`` (upright pixels, largest first) a verdict of each model after each of ``uploads``.
 
-    A face counts as matched when it is near to any face of any reference. team: whom the mask was made against, where
-    there is one. Raises NoFace when there is none to compare.
+    A face counts as matched when it is near to any face of any reference. models: everyone() by default. team: whom the
+    mask was made against, where there is one. Raises NoFace when there is none to compare.
     """
+    models = everyone() if models is None else models
     known = [eyes.embed(rgb, _found(eyes, rgb, f"reference {i}"), models) for i, rgb in enumerate(references, 1)]
     person = Person(
         references={name: torch.cat([reference[name] for reference in known]) for name in models},

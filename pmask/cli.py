@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pmask import __version__, store
+from pmask import __version__, models_cli
 from pmask.errors import BadOption, NoFace, PMaskError
 from pmask.evaluation import cli as evaluation
 from pmask.options import MaskOptions
-from pmask.recognisers.specs import DEFAULT_TEAM, SPECS, YUNET, WeightFile, require_known
+from pmask.recognisers.specs import DEFAULT_TEAM, require_known
 from pmask.report import BARE, tally, tally_words, verdict_words
 from pmask.uploads import UPLOADS
 
@@ -60,16 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _protect_arguments(commands.add_parser("protect", help="write protected copies of photos"))
     _check_arguments(commands.add_parser("check", help="does each recogniser still match a photo to others?"))
-    models = commands.add_parser("models", help="list, fetch or verify recognisers").add_subparsers(required=True)
-    for name, run, words in (
-        ("list", _models_list, "the pool, and what of it is here"),
-        ("fetch", _models_fetch, "fetch the weights of the named recognisers, or of all"),
-        ("verify", _models_verify, "compare stored weights with their checksums"),
-    ):
-        command = models.add_parser(name, help=words)
-        command.add_argument("names", nargs="*", metavar="NAME")
-        command.add_argument("--json", action="store_true")
-        command.set_defaults(run=run)
+    models_cli.add_arguments(commands.add_parser("models", help="list, fetch or verify recognisers"))
     _gallery_commands(commands.add_parser("gallery", help="folders of photos of people, for protect --gallery"))
     evaluation.add_arguments(commands.add_parser("evaluate", help="would an intruder find people by protected photos?"))
     return parser
@@ -251,10 +242,10 @@ def _protect_words(result: dict[str, Any]) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from pmask.check import check
+    from pmask.check import check, everyone
     from pmask.images import decode
 
-    models = tuple(SPECS) if options.models == "all" else tuple(options.models.split(","))
+    models = tuple(everyone()) if options.models == "all" else tuple(options.models.split(","))
     team = tuple(options.team.split(","))
     require_known([*models, *team])
     try:
@@ -311,59 +302,6 @@ def _gallery_delete(options: argparse.Namespace) -> int:
     else:
         raise BadOption(f"nothing is kept of {options.folder}; `pmask gallery list` shows what is")
     return OK
-
-
-def _models_list(options: argparse.Namespace) -> int:
-    rows: list[dict[str, Any]] = []
-    for spec in (SPECS[name] for name in _named(options)):
-        here = all(store.is_present(file) for file in spec.files)
-        size = sum(file.size for file in spec.files)
-        rows.append(
-            {
-                "name": spec.name,
-                "present": here,
-                "bytes": size,
-                "rank_one": spec.rank_one,
-                "network": spec.network,
-                "training": spec.training,
-                "licence": spec.licence,
-            }
-        )
-    if options.json:
-        print(json.dumps(rows))
-        return OK
-    for row in rows:
-        state = "here" if row["present"] else "not fetched"
-        print(f"{row['name']:14} {state:12} {row['bytes'] / 1e6:5.1f} MB  rank-1 {row['rank_one']} %  {row['licence']}")
-        print(f"{'':14} {row['network']}; {row['training']}")
-    return OK
-
-
-def _models_fetch(options: argparse.Namespace) -> int:
-    store.fetch(_files(options), _say)
-    print("all weights are here")
-    return OK
-
-
-def _models_verify(options: argparse.Namespace) -> int:
-    wrong = [file.member for file in _files(options) if store.is_present(file) and not store.verify(file)]
-    absent = [file.member for file in _files(options) if not store.is_present(file)]
-    for member in wrong:
-        print(f"{member}: checksum differs; delete {store.cache_dir()} and fetch again")
-    for member in absent:
-        print(f"{member}: not fetched")
-    if not wrong:
-        print("every stored file is as published")
-    return FAILED if wrong else OK
-
-
-def _named(options: argparse.Namespace) -> list[str]:
-    require_known(options.names)
-    return options.names or list(SPECS)
-
-
-def _files(options: argparse.Namespace) -> list[WeightFile]:
-    return [YUNET, *(file for name in _named(options) for file in SPECS[name].files)]
 
 
 def _words(error: Exception) -> str:

@@ -56,14 +56,13 @@ def frame_to(matrix: Floats) -> Floats:
     return compose(matrix, _scaling(1 / FRAME_SCALE, FRAME_ORIGIN - 0.5 + 0.5 / FRAME_SCALE))
 
 
-def square_to_frame(left: float, top: float, side: float, size: int) -> Floats:
+def box_to_frame(left: float, top: float, width: float, height: float, size: int) -> Floats:
     """2 x 3 matrix from the pixels of a ``size`` x ``size`` crop to face-frame pixels.
 
-    The crop shows the square of template coordinates whose first pixel centre is at (left, top) and whose pixels lie
-    ``side / size`` apart.
+    The crop shows the box of template coordinates whose first pixel centre is at (left, top) and whose pixels lie
+    ``width / size`` apart across and ``height / size`` down.
     """
-    to_template = _scaling(side / size, 0.0)
-    to_template[:, 2] += (left, top)
+    to_template = np.array([[width / size, 0.0, left], [0.0, height / size, top]])
     return compose(_scaling(FRAME_SCALE, FRAME_SCALE * (0.5 - FRAME_ORIGIN) - 0.5), to_template)
 
 

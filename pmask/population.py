@@ -2,7 +2,8 @@
 
 PMask ships nobody's embedding. It ships, for each recogniser, the mean and the main directions of many people's unit
 embeddings, and draws *decoys* from that Gaussian with a fixed seed. Angles from real faces to their nearest decoy match
-those to their nearest real other person (see scripts/make_populations.py, which makes and compares them).
+those to their nearest real other person (see scripts/make_populations.py, which makes and compares them). Of
+recognisers that it does not ship, the summary is made on this machine (pmask models calibrate).
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
+
+from pmask.recognisers.calibration import population_path
+from pmask.recognisers.specs import SPECS, require_known
 
 Embeddings = npt.NDArray[np.float32]
 """Shape (people or photos, dim), each row of length one."""
@@ -53,9 +57,21 @@ def draw(summary: dict[str, npt.NDArray[np.float16]], count: int, seed: int = _S
     return unit
 
 
+def evenly(dim: int) -> dict[str, npt.NDArray[np.float16]]:
+    """The summary of people who are spread evenly over all directions: for a recogniser of which nothing is known."""
+    mean, components = np.zeros(dim, np.float16), np.zeros((0, dim), np.float16)
+    return {"mean": mean, "components": components, "rest": np.array(1 / np.sqrt(dim)).astype(np.float16)}
+
+
 @cache
 def decoys(recogniser: str, count: int = DECOYS) -> Embeddings:
-    """The decoys (count, dim) of a recogniser of the pool. Raises FileNotFoundError when it has no summary."""
-    path = resources.files("pmask") / "data" / "populations" / f"{recogniser}.npz"
+    """The decoys (count, dim) of a recogniser of the pool: of its population as it was measured for PMask or on this
+    machine, else of people who are spread evenly. Raises UnknownRecogniser."""
+    require_known([recogniser])
+    spec = SPECS[recogniser]
+    if not spec.calibrated:
+        return draw(evenly(spec.dim), count)
+    shipped = resources.files("pmask") / "data" / "populations" / f"{recogniser}.npz"
+    path = shipped if spec.source == "registry" else population_path(recogniser)
     with path.open("rb") as stream, np.load(stream) as summary:
         return draw(dict(summary), count)

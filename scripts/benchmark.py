@@ -25,7 +25,7 @@ from PIL import Image
 from pmask.geometry import FRAME_SIZE
 from pmask.options import MaskOptions
 from pmask.protect import Protector
-from pmask.recognisers.specs import SPECS
+from pmask.recognisers.specs import REGISTRY
 
 STATUS = Path("/proc/self/status")
 IMPORTS = ("localserver.cli", "localserver.app", "pmask.cli")
@@ -84,7 +84,7 @@ def main() -> None:
     threads = torch.get_num_threads()
     print(f"PMask {pmask.__version__}, torch {torch.__version__}, {protector.device}, {threads} threads\n")
     print("| recogniser | s per iteration, 1 face | 4 faces |\n|---|---|---|")
-    for name in SPECS:
+    for name in REGISTRY:
         one, four = (seconds(iteration(protector, name, faces), 5 * options.rounds) for faces in (1, 4))
         print(f"| {name} | {one:.3f} | {four:.3f} |")
     print("\n| astronaut, 512 x 512, warm | s | iterations | converged | SSIM |\n|---|---|---|---|---|")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from pmask.population import Embeddings, draw, summarise
 from pmask.protect import FACES_AT_ONCE, Protector
-from pmask.recognisers.specs import SPECS
+from pmask.recognisers.specs import REGISTRY
 from pmask.views import View
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +68,7 @@ def main() -> None:
     print(f"{len(frames)} faces of {len(set(names))} people\n")
     print("| recogniser | real strangers | as many decoys, from the other half of the people |\n|---|---|---|")
     half = np.isin(names, np.unique(names)[::2])
-    for name in SPECS:
+    for name in REGISTRY:
         embeddings = embed(frames, protector, name)
         np.savez(options.out / f"{name}.npz", allow_pickle=False, **summarise(embeddings, names))
         _, first = np.unique(names[half], return_index=True)

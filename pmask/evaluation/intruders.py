@@ -82,7 +82,7 @@ def judges(names: Sequence[str], team: Sequence[str], white_box: bool = False) -
     return [
         Intruder(
             name=name,
-            sha256=hashlib.sha256("".join(file.sha256 for file in SPECS[name].files).encode()).hexdigest(),
+            sha256=hashlib.sha256(SPECS[name].mark.encode()).hexdigest(),
             words=f"{SPECS[name].network}, of the pool{' and the team' if name in team else ''}",
         )
         for name in names

@@ -33,7 +33,7 @@ from pmask.evaluation.work import AS_DELIVERED, Crew, Done, Errand, Kept, Protec
 from pmask.mask import DEFAULT_SEARCH, Search
 from pmask.options import MaskOptions
 from pmask.protect import choose_device
-from pmask.recognisers.specs import SPECS, YUNET
+from pmask.recognisers.specs import SPECS, YUNET, require_known
 
 METHODS: dict[str, Search | Baseline | None] = {
     "pmask": DEFAULT_SEARCH,
@@ -306,7 +306,10 @@ def _recipe(settings: Settings, parts: Split) -> Recipe:
     if len(set(names)) < len(names):
         raise BadOption(f"two intruders have one name: {', '.join(sorted(names))}")
     models = {*settings.judges, *(settings.options.team if settings.search else ())}
-    store.fetch([YUNET, *(file for name in sorted(models) for file in SPECS[name].files)])
+    require_known(models)
+    store.fetch([YUNET])
+    for name in sorted(models):
+        store.provide(SPECS[name])
     if settings.search is not None:
         quality.lpips_unavailable(fetch=True)
     settings.work.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ from pmask.evaluation.pipelines import window
 from pmask.faces import Face
 from pmask.geometry import Floats
 from pmask.images import RGB
-from pmask.recognisers.specs import WeightFile
+from pmask.recognisers.records import WeightFile
 
 EYE_AXES = (0.3, 0.15)
 LIP_AXES = (0.45, 0.2)

