@@ -1,4 +1,4 @@
-"""`pmask-server`: runs the daemon, pairs clients, lists and revokes them."""
+"""`pmask-server`: runs the daemon; pairs, lists, renames and revokes clients."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from localserver.clients import CODE_LIFETIME, Clients
-from localserver.config import DEFAULT_PORT, HOST, Config
+from localserver.config import DEFAULT_PORT, HOST, Config, ConfigError, add_flags, given, load
+from localserver.errors import BadRequest
 from pmask import __version__
 
 _PROBE_TIMEOUT = 2.0
@@ -29,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         code: int = args.act(args)
+    except ConfigError as error:
+        print(f"pmask-server: {error}", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"pmask-server: {error}", file=sys.stderr)
         return 1
@@ -40,17 +43,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run the daemon until Ctrl-C")
-    run.add_argument("--port", type=_port, default=DEFAULT_PORT)
-    run.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
-    run.add_argument("--gallery", type=_folder, metavar="DIR", help="more photos, of you and of other people")
+    add_flags(run)
     run.add_argument("--protector", help=argparse.SUPPRESS)  # module:callable instead of pmask, for tests
     run.set_defaults(act=_run)
     pair = commands.add_parser("pair", help="make a code that pairs one browser or program")
-    pair.add_argument("--port", type=_port, default=DEFAULT_PORT)
+    pair.add_argument("--port", type=int)
     pair.add_argument("--json", action="store_true", help="print code, expires_s and port as JSON")
     pair.set_defaults(act=_pair)
-    clients = commands.add_parser("clients", help="list or revoke what is paired").add_subparsers(required=True)
+    clients = commands.add_parser("clients", help="list, rename or revoke what is paired").add_subparsers(required=True)
     clients.add_parser("list", help="show id, date, name and origin").set_defaults(act=_list)
+    rename = clients.add_parser("rename", help="give one client another name")
+    rename.add_argument("id")
+    rename.add_argument("name")
+    rename.set_defaults(act=_rename)
     revoke = clients.add_parser("revoke", help="forget one client, at once")
     revoke.add_argument("id")
     revoke.set_defaults(act=_revoke)
@@ -58,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
-    config = Config(port=args.port, device=args.device, gallery=args.gallery)
+    config = load(given(args), path=args.config)
     try:
         listener = _listen(config.port)
     except OSError as error:
@@ -78,7 +83,7 @@ async def _serve(config: Config, listener: socket.socket, protector: str | None)
     from localserver.app import SERVER_OPTIONS, create_app
     from localserver.engine import PROTECTOR, WorkerEngine
 
-    log.configure()
+    log.configure(config)
     engine = WorkerEngine(config, protector or PROTECTOR)
     runner = web.AppRunner(create_app(config, engine, Clients(config.state_dir)), **SERVER_OPTIONS)
     stop = _stop_signal()
@@ -139,19 +144,20 @@ def _probe(port: int) -> dict[str, Any] | None:
 
 
 def _pair(args: argparse.Namespace) -> int:
+    port = load({"port": args.port}).port
     code = Clients(Config().state_dir).new_code()
     if args.json:
-        print(json.dumps({"code": code, "expires_s": int(CODE_LIFETIME), "port": args.port}))
+        print(json.dumps({"code": code, "expires_s": int(CODE_LIFETIME), "port": port}))
     else:
         print(
             f"\n    Pairing code:   {code[:4]} {code[4:]}\n\n"
             "Open the PMask extension's settings in your browser and type it there,\n"
-            f"or open PMask's own page with it: http://{HOST}:{args.port}/#pair={code}\n"
+            f"or open PMask's own page with it: http://{HOST}:{port}/#pair={code}\n"
             f"It works once, within {int(CODE_LIFETIME) // 60} minutes, for one browser."
         )
-    if _probe(args.port) is None:
-        other = "" if args.port == DEFAULT_PORT else f" --port {args.port}"
-        print(f"No PMask daemon answers on port {args.port}. Start it: pmask-server run{other}", file=sys.stderr)
+    if _probe(port) is None:
+        other = "" if port == DEFAULT_PORT else f" --port {port}"
+        print(f"No PMask daemon answers on port {port}. Start it: pmask-server run{other}", file=sys.stderr)
     return 0
 
 
@@ -162,22 +168,25 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
+def _rename(args: argparse.Namespace) -> int:
+    try:
+        known = Clients(Config().state_dir).rename(args.id, args.name)
+    except BadRequest as error:
+        print(f"pmask-server: {error}", file=sys.stderr)
+        return 2
+    if not known:
+        return _say_unknown(args.id)
+    print(f"Client {args.id} is now called {args.name}.")
+    return 0
+
+
 def _revoke(args: argparse.Namespace) -> int:
     if not Clients(Config().state_dir).revoke(args.id):
-        print(f"No client {args.id} is paired; see: pmask-server clients list", file=sys.stderr)
-        return 1
+        return _say_unknown(args.id)
     print(f"Client {args.id} is revoked.")
     return 0
 
 
-def _folder(text: str) -> Path:
-    if not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is no folder")
-    return Path(text).resolve()
-
-
-def _port(text: str) -> int:
-    """Above 1023: a port 80 would not show in the Host header, and needs rights that the daemon must not have."""
-    if not text.isascii() or not text.isdigit() or not 1024 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError("must be a number from 1024 to 65535")
-    return int(text)
+def _say_unknown(client_id: str) -> int:
+    print(f"No client {client_id} is paired; see: pmask-server clients list", file=sys.stderr)
+    return 1

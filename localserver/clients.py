@@ -18,7 +18,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,15 @@ class Clients:
         (self._folder / f"{client_id}.json").unlink(missing_ok=True)
         return True
 
+    def rename(self, client_id: str, name: str) -> bool:
+        """Gives a client another name; False if there is none of this id. Raises BadRequest for what is no name."""
+        _check_name(name)
+        for client in self.paired():
+            if client.id == client_id:
+                _write_private(self._folder / f"{client_id}.json", asdict(replace(client, name=name)))
+                return True
+        return False
+
     def new_code(self) -> str:
         """Makes a pairing code and leaves its hash for the daemon; the code before, if any, is void."""
         code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
@@ -102,8 +111,7 @@ class Clients:
 
     def pair(self, code: str, name: str, origin: str | None) -> tuple[str, Client]:
         """A token and its client, for the right code. Raises BadRequest, BadCode or TooManyAttempts."""
-        if not 1 <= len(name) <= _NAME_LENGTH or not name.isprintable():
-            raise BadRequest(f"name must be 1 to {_NAME_LENGTH} printable characters")
+        _check_name(name)
         self._check_rate()
         if not self._is_right(_normalised(code)):
             raise BadCode("this code is wrong, used or older than two minutes; make a new one: pmask-server pair")
@@ -163,6 +171,12 @@ def _client_of(stored: dict[str, Any]) -> Client:
     client = Client(**stored)
     bytes.fromhex(client.token_sha256)
     return client
+
+
+def _check_name(name: str) -> None:
+    """Control characters would reach the terminal that lists clients."""
+    if not 1 <= len(name) <= _NAME_LENGTH or not name.isprintable():
+        raise BadRequest(f"name must be 1 to {_NAME_LENGTH} printable characters")
 
 
 def _normalised(code: str) -> str:

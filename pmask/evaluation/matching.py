@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Vector = npt.NDArray[np.float32]
-"""As in pmask.evaluation.intruders, which imports torch."""
+from pmask.evaluation.intruders import Vector
 
 RANKS = (1, 10, 20)
 """An intruder who looks at so many of the nearest photos."""

@@ -9,8 +9,7 @@ from statistics import fmean
 
 from plan import Ask, Plan, main, psr, unseen
 from publish import Table, publish
-
-from pmask.evaluation.svg import Bars, figure
+from svg import Bars, figure
 
 NAME = "figure-5"
 TITLE = "Figure 5: protection by every pair and triple of the pool"

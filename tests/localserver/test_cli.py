@@ -188,7 +188,7 @@ def test_pair_speaks_json(start, command, port):
     assert (120, port) == (body["expires_s"], body["port"])
 
 
-def test_clients_are_listed_and_revoked(start, command, port):
+def test_clients_are_listed_renamed_and_revoked(start, command, port):
     """A person sees who may send photos, and can end it while the daemon runs."""
     start(port)
     bearer = {"Authorization": f"Bearer {paired(port, command)}"}
@@ -196,6 +196,10 @@ def test_clients_are_listed_and_revoked(start, command, port):
     [line] = command("clients", "list").stdout.splitlines()
     client_id = line.split()[0]
     assert "Secretive name" in line
+    assert 0 == command("clients", "rename", client_id, "The laptop").returncode
+    assert "The laptop" in command("clients", "list").stdout
+    assert 1 == command("clients", "rename", "nobody", "x").returncode
+    assert 2 == command("clients", "rename", client_id, "\x1b[31m").returncode
     assert 0 == command("clients", "revoke", client_id).returncode
     assert 401 == call(port, "GET", "/v1/options", **bearer)[0]
     again = command("clients", "revoke", client_id)

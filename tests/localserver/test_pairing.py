@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from localserver.clients import CODE_ALPHABET, Clients
+from localserver.errors import BadRequest
 
 EXTENSION = "moz-extension://0f0e4c2b-1111-4222-8333-444455556666"
 CHALLENGE = "abcdefgh-IJKLMNOP_12"
@@ -180,3 +181,15 @@ def test_clients_survive_a_restart_and_damage(tmp_path, caplog):
     assert not again.revoke("../pairing")
     assert again.revoke(client.id)
     assert again.authenticate(token) is None
+
+
+async def test_a_client_can_be_given_another_name(daemon):
+    """ "Firefox" twice in a list helps nobody; its token stays good."""
+    assert daemon.clients.rename(daemon.client_id, "The old laptop")
+    assert ["The old laptop"] == [client.name for client in daemon.clients.paired()]
+    assert 200 == (await daemon.json("GET", "/v1/options"))[0]
+    assert not daemon.clients.rename("../pairing", "x")
+    assert not daemon.clients.rename("nobody", "x")
+    for name in ("", "x" * 81, "\x1b[31m"):
+        with pytest.raises(BadRequest):
+            daemon.clients.rename(daemon.client_id, name)
