@@ -7,6 +7,7 @@ others stay as they are. A recogniser fails on a photo when the nearest of all o
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,9 +23,9 @@ from pmask.teaming import Team, few, rank_teams, telling
 
 PHOTOS_EACH = 4
 """Of one person, so that people with many photos do not count for more."""
-SMALL_FACE = 22
+SMALL_FACE = 16
 """Pixels of a face's shorter side."""
-BLUR = 0.06
+BLUR = 0.045
 """Sigma of a Gaussian, as a share of the face's shorter side."""
 NOISE = 45.0
 """Sigma in grey levels."""
@@ -48,7 +49,7 @@ def _noisy(rgb: RGB, box: Box) -> RGB:
 
 HARDER: dict[str, Callable[[RGB, Box], RGB]] = {
     f"shrunk until the face has {SMALL_FACE} px": _small,
-    f"a Gaussian blur of {BLUR:.0%} of the face": _blurred,
+    f"a Gaussian blur of {BLUR:.1%} of the face": _blurred,
     f"noise of {NOISE:.0f} levels": _noisy,
 }
 """What makes a photo worse, in words; the face is known from the photo as it is."""
@@ -103,24 +104,29 @@ def _wrong(plan: Plan) -> dict[str, np.ndarray]:
 def _searched(plan: Plan, photos: list[tuple[str, Photo]]) -> dict[str, np.ndarray]:
     """For each recogniser of the pool, where it fails (searches)."""
     engine = Protector(device=plan.device, judges=())
-    people, bare, worse = [], [], []
+    people, bare = [], []
+    searches: list[int] = []  # places in the gallery whose photos are searched with
+    worse = []
+    counts = Counter(name for name, _ in photos)
     for name, photo in photos:
         rgb = decode(photo.path.read_bytes()).rgb
         faces: list[Face] = engine.detect(rgb)
-        if faces:
-            people.append(name)
-            bare.append(_embedded(engine, plan, rgb, faces[0]))
+        if not faces:
+            continue
+        if counts[name] > 1:
+            searches.append(len(people))
             worse.append([_embedded(engine, plan, change(rgb, faces[0].box), faces[0]) for change in HARDER.values()])
-    names = np.array(people)
-    several = np.array([people.count(name) > 1 for name in people])
+        people.append(name)
+        bare.append(_embedded(engine, plan, rgb, faces[0]))
+    names, places = np.array(people), np.array(searches)
     wrong = {}
     for recogniser in plan.pool:
         gallery = np.array([row[recogniser] for row in bare])
         fails = []
         for change in range(len(HARDER)):
             scores = np.array([rows[change][recogniser] for rows in worse]) @ gallery.T
-            np.fill_diagonal(scores, -np.inf)
-            fails.append((names[scores.argmax(1)] != names)[several])
+            scores[np.arange(len(places)), places] = -np.inf
+            fails.append(names[scores.argmax(1)] != names[places])
         wrong[recogniser] = np.concatenate(fails)
     return wrong
 
