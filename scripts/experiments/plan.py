@@ -20,6 +20,7 @@ from pmask.evaluation.protocol import METHODS, Results, Settings, Step, evaluate
 from pmask.evaluation.work import AS_DELIVERED
 from pmask.options import MaskOptions
 from pmask.recognisers.specs import DEFAULT_TEAM, SPECS
+from pmask.store import is_here
 
 COMPARED = ("fawkes", "tipim", "lowkey", "paper", "pmask")
 """The methods of the paper's section 6.1, LowKey, and PMask by its paper's plain search and as it is."""
@@ -46,7 +47,7 @@ class Size:
     deltas: tuple[float, ...]
 
 
-QUICK = Size(people=4, probes=3, photos=2, gallery_people=120, deltas=(0.2, 0.5, 1.0, 10.0))
+QUICK = Size(people=4, probes=3, photos=2, gallery_people=100, deltas=(0.2, 1.0, 10.0))
 FULL = Size(people=10, probes=10, photos=5, gallery_people=None, deltas=(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0))
 """The paper's ten people with ten probes each; of their other photos only some are protected, as it takes hours."""
 
@@ -83,8 +84,8 @@ class Plan:
 
     @property
     def pool(self) -> tuple[str, ...]:
-        """The recognisers that teams are made of, and that judge beside the intruders."""
-        return tuple(SPECS)
+        """The recognisers that are here: teams are made of them, and they judge beside the intruders."""
+        return tuple(spec.name for spec in SPECS.values() if spec.source == "registry" or is_here(spec))
 
     def teams(self, size: int) -> list[tuple[str, ...]]:
         """All teams of so many members."""

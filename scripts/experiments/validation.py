@@ -104,7 +104,8 @@ def _wrong(plan: Plan) -> dict[str, np.ndarray]:
 def _searched(plan: Plan, photos: list[tuple[str, Photo]]) -> dict[str, np.ndarray]:
     """For each recogniser of the pool, where it fails (searches)."""
     engine = Protector(device=plan.device, judges=())
-    people, bare = [], []
+    people: list[str] = []
+    bare = []
     searches: list[int] = []  # places in the gallery whose photos are searched with
     worse = []
     counts = Counter(name for name, _ in photos)
