@@ -9,12 +9,15 @@ import datetime
 import errno
 import http.client
 import json
+import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from localserver import autostart, lock
 from localserver.clients import CODE_LIFETIME, Clients
 from localserver.config import DEFAULT_PORT, HOST, Config, ConfigError, add_flags, given, load
 from localserver.errors import BadRequest
@@ -59,11 +62,24 @@ def _parser() -> argparse.ArgumentParser:
     revoke = clients.add_parser("revoke", help="forget one client, at once")
     revoke.add_argument("id")
     revoke.set_defaults(act=_revoke)
+    login = commands.add_parser("autostart", help="start the daemon at login")
+    login.add_argument("act_on", choices=["enable", "disable", "status"])
+    login.add_argument("--json", action="store_true", help="print what is set up as JSON")
+    login.set_defaults(act=_autostart)
     return parser
 
 
 def _run(args: argparse.Namespace) -> int:
     config = load(given(args), path=args.config)
+    _fill_stdio()
+    try:
+        with lock.single_instance(config.state_dir, config.port):
+            return _run_alone(config, args.protector)
+    except lock.AlreadyRunning as taken:
+        return _say_running(taken.holder)
+
+
+def _run_alone(config: Config, protector: str | None) -> int:
     try:
         listener = _listen(config.port)
     except OSError as error:
@@ -71,7 +87,7 @@ def _run(args: argparse.Namespace) -> int:
             raise
         return _say_taken(config.port)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(config, listener, args.protector))
+        asyncio.run(_serve(config, listener, protector))
     return 0
 
 
@@ -96,6 +112,15 @@ async def _serve(config: Config, listener: socket.socket, protector: str | None)
         await runner.cleanup()
 
 
+def _fill_stdio() -> None:
+    """Opens what the starter left closed (pythonw.exe does): else the first socket would be given the number of
+    standard error, and the log."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
+
+
 def _stop_signal() -> asyncio.Event:
     """Set by SIGINT or SIGTERM; by the signal module, since Windows' event loop takes no handlers."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -105,7 +130,7 @@ def _stop_signal() -> asyncio.Event:
 
 
 def _listen(port: int) -> socket.socket:
-    """The daemon's socket, and the lock that lets only one run."""
+    """The daemon's socket. Nobody can share the port."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         if sys.platform == "win32":  # elsewhere nobody can share a port that is listened on
@@ -118,6 +143,15 @@ def _listen(port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _say_running(holder: lock.Holder | None) -> int:
+    if holder is None:
+        print("A PMask daemon is already running.", file=sys.stderr)
+    else:
+        what = f"A PMask daemon (version {holder.version}) is already running on port {holder.port}"
+        print(f"{what} (process {holder.pid}).", file=sys.stderr)
+    return 1
 
 
 def _say_taken(port: int) -> int:
@@ -190,3 +224,17 @@ def _revoke(args: argparse.Namespace) -> int:
 def _say_unknown(client_id: str) -> int:
     print(f"No client {client_id} is paired; see: pmask-server clients list", file=sys.stderr)
     return 1
+
+
+def _autostart(args: argparse.Namespace) -> int:
+    act = {"enable": autostart.enable, "disable": autostart.disable, "status": autostart.status}[args.act_on]
+    try:
+        status = act(autostart.manager_of(), Config().state_dir)
+    except autostart.AutostartFailed as error:
+        print(f"pmask-server: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps(asdict(status)))
+    else:
+        print("\n".join(autostart.words(status)))
+    return int(args.act_on != "disable" and (not status.enabled or bool(status.stale)))

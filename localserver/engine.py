@@ -139,6 +139,7 @@ class WorkerEngine:
                 *("--device", self._config.device, "--protector", self._protector, *gallery),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
+                stderr=2,  # by number, for Windows' pythonw.exe has no handle of that name
                 # -m puts the working directory first on the path: it must not be one where a stray torch.py may lie.
                 cwd=_IMPORT_ROOT,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),

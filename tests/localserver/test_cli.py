@@ -133,12 +133,48 @@ def test_a_signal_stops_it_in_order_and_at_once(start, command, port, photo, num
 
 def test_only_one_runs_on_a_port(start, command, port):
     """Two daemons would fight over pairing codes; who starts a second one is told plainly."""
-    start(port)
+    first = start(port)
     second = command("run", "--port", str(port))
-    assert (1, f"A PMask daemon (version 0.1.0) is already running on port {port}.\n") == (
+    assert (1, f"A PMask daemon (version 0.1.0) is already running on port {port} (process {first.pid}).\n") == (
         second.returncode,
         second.stderr,
     )
+
+
+def test_only_one_runs_for_one_account(start, command, port):
+    """On another port too: both would take the same codes, and each would know half of the clients."""
+    first = start(port)
+    second = command("run", "--port", str(port + 1))
+    assert 1 == second.returncode
+    assert f"already running on port {port} (process {first.pid})" in second.stderr
+
+
+@posix
+def test_it_runs_without_standard_streams(command, port, photo):
+    """As Windows' pythonw.exe starts it: its first socket must not take the place of standard error."""
+    arguments = [sys.executable, "-m", "localserver", "run", "--port", str(port), "--protector", "protectors:Good"]
+    daemon = subprocess.Popen(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *arguments])
+    try:
+        wait_for(port)
+        bearer = {"Authorization": f"Bearer {paired(port, command)}"}
+        job = json.loads(call(port, "POST", "/v1/jobs", photo, **bearer)[2])["id"]
+        while (state := json.loads(call(port, "GET", f"/v1/jobs/{job}?wait=5", **bearer)[2])["state"]) != "done":
+            assert state != "failed"
+        assert photo + b" protected" == call(port, "GET", f"/v1/jobs/{job}/result", **bearer)[2]
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+def wait_for(port: int) -> None:
+    """Until something listens on the port."""
+    for _ in range(300):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"nothing listens on port {port}")
 
 
 def test_a_port_that_another_program_has_is_named_as_such(command):
