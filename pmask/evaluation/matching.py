@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pmask.evaluation.intruders import Vector
+Vector = npt.NDArray[np.float32]
+"""As in pmask.evaluation.intruders, which imports torch."""
 
 RANKS = (1, 10, 20)
 """An intruder who looks at so many of the nearest photos."""

@@ -7,7 +7,6 @@ loses the photo in hand. Several processes may work into one folder.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import hashlib
 import json
@@ -21,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +38,7 @@ from pmask.evaluation.intruders import Intruder, Recognise, Vector, recognise
 from pmask.evaluation.people import Photo
 from pmask.faces import Box, Detector, Face, load_detector
 from pmask.images import RGB, decode
+from pmask.marks import code_mark
 from pmask.mask import Search
 from pmask.options import MaskOptions
 from pmask.population import Embeddings
@@ -135,38 +135,6 @@ def central(boxes: Sequence[Box], shape: Sequence[int]) -> int | None:
     y, x = shape[0] / 2, shape[1] / 2
     over = [i for i, box in enumerate(boxes) if 0 <= x - box[0] <= box[2] and 0 <= y - box[1] <= box[3]]
     return over[0] if over else 0 if boxes else None
-
-
-@lru_cache
-def code_mark(*names: str) -> str:
-    """Changes whenever code of these modules or folders of the library does; comments and docstrings do not count."""
-    files = _code()
-    parts = [part for part in files if any(part == f"{name}.py" or part.startswith(f"{name}/") for name in names)]
-    return hashlib.sha256("\0".join(f"{part} {files[part]}" for part in parts).encode()).hexdigest()[:12]
-
-
-@lru_cache
-def _code() -> dict[str, str]:
-    """What the library's files held when they were first asked for, which is when a process starts its work: by path
-    inside the library, a checksum."""
-    root = Path(__file__).parents[1]
-    files = [path for path in sorted(root.rglob("*.*")) if path.suffix in {".py", ".npz"}]
-    return {path.relative_to(root).as_posix(): hashlib.sha256(_content(path)).hexdigest() for path in files}
-
-
-def _content(path: Path) -> bytes:
-    """The bytes of a file; of a module, its syntax tree without docstrings."""
-    if path.suffix != ".py":
-        return path.read_bytes()
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            node.body = [part for part in node.body if not _is_words(part)] or [ast.Pass()]
-    return ast.dump(tree).encode()
-
-
-def _is_words(part: ast.stmt) -> bool:
-    return isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)
 
 
 class Kept:
@@ -293,7 +261,7 @@ class Worker:
     """Runs errands. What it needs is loaded when first used and stays."""
 
     def __init__(self, recipe: Recipe) -> None:
-        _code()
+        code_mark()  # reads the code as it is now
         self.recipe, self.kept = recipe, Kept(recipe.folder)
         self._recognise: dict[Intruder, Recognise] = {}
         self._embedded: dict[str, dict[str, Embeddings]] = {}

@@ -10,8 +10,9 @@ from statistics import fmean, stdev
 import numpy as np
 from plan import Ask, Plan, main, psr
 from publish import Table, publish
-from svg import Panel, Points, figure
 from validation import ranking
+
+from pmask.evaluation.svg import Panel, Points, figure
 
 NAME = "table-4-figure-11"
 TITLE = "Table 4 and Figure 11: focal diversity and protection"

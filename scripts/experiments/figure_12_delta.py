@@ -9,7 +9,8 @@ from statistics import fmean
 
 from plan import Ask, Plan, main, psr, unseen
 from publish import Table, publish
-from svg import Lines, figure
+
+from pmask.evaluation.svg import Lines, figure
 
 NAME = "figure-12"
 TITLE = "Figure 12: the margin delta against quality, time and protection"

@@ -9,7 +9,8 @@ from statistics import fmean
 
 from plan import Ask, Plan, main, psr, unseen
 from publish import Table, publish
-from svg import Bars, figure
+
+from pmask.evaluation.svg import Bars, figure
 
 NAME = "figure-5"
 TITLE = "Figure 5: protection by every pair and triple of the pool"

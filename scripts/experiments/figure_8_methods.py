@@ -9,8 +9,8 @@ from statistics import fmean
 
 from plan import COMPARED, COMPARISON, METHOD_WORDS, Ask, Plan, main, people, psr, unseen
 from publish import Table, publish
-from svg import Bars, figure
 
+from pmask.evaluation.svg import Bars, figure
 from pmask.evaluation.work import AS_DELIVERED
 
 NAME = "figure-8-table-2"

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from plan import COMPARED, COMPARISON, METHOD_WORDS, Ask, Plan, main
 from publish import Table, publish
-from svg import Boxes, figure, quantile
 
 from pmask.evaluation.protocol import Masked
+from pmask.evaluation.svg import Boxes, figure, quantile
 
 NAME = "figure-9-figure-10"
 TITLE = "Figures 9 and 10: quality, iterations and seconds by method"

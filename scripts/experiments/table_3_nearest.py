@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from plan import COMPARED, COMPARISON, METHOD_WORDS, Ask, Plan, main, people
 from publish import Table, publish
-from svg import Bars, figure
 
 from pmask.evaluation.protocol import Nearest, Results
+from pmask.evaluation.svg import Bars, figure
 
 NAME = "table-3"
 TITLE = "Table 3: the nearest gallery photo of one probe each"

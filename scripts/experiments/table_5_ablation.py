@@ -11,8 +11,9 @@ from statistics import fmean, stdev
 
 from plan import METHOD_WORDS, Ask, Plan, main, psr
 from publish import Table, publish
-from svg import Bars, figure
 from validation import ranking
+
+from pmask.evaluation.svg import Bars, figure
 
 NAME = "table-5"
 TITLE = "Table 5: the loss and the team, alone and together"

@@ -9,9 +9,9 @@ from statistics import fmean, stdev
 
 from plan import ATTACKS, COMPARED, COMPARISON, METHOD_WORDS, Ask, Plan, main, psr, unseen
 from publish import Table, publish
-from svg import Bars, figure
 
 from pmask.evaluation.pipelines import PIPELINES
+from pmask.evaluation.svg import Bars, figure
 from pmask.evaluation.work import AS_DELIVERED
 
 NAME = "table-6"

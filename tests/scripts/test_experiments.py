@@ -15,9 +15,9 @@ import pytest
 import reproduce
 from plan import QUICK, parser, planned
 from publish import Table
-from svg import HEIGHT, Axis, Bars, Boxes, Lines, Points, figure, quantile
 
 from pmask.errors import BadOption
+from pmask.evaluation.svg import HEIGHT, Axis, Bars, Boxes, Lines, Points, figure, quantile
 
 SHARED = Path(os.environ.get("PMASK_SHARED", Path(__file__).parents[3] / "shared"))
 SVG = "{http://www.w3.org/2000/svg}"

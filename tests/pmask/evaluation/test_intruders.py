@@ -51,7 +51,7 @@ def test_a_judge_of_the_team_is_refused_unless_asked_for():
         judges(["dlib", "sface"], ["sface", "mobilefacenet"])
     assert ["dlib", "sface"] == [judge.name for judge in judges(["dlib", "sface"], ["sface"], white_box=True)]
     assert "team" in judges(["sface"], ["sface"], white_box=True)[0].words
-    with pytest.raises(UnknownRecogniser, match="known: .*dlib"):
+    with pytest.raises(UnknownRecogniser, match=r"known: .*dlib"):
         judges(["nobody"], [])
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from pmask.evaluation import matching
 from pmask.evaluation.matching import Shots
-from pmask.evaluation.work import central, code_mark
+from pmask.evaluation.work import central
+from pmask.marks import code_mark
 
 
 def shots(rows):
