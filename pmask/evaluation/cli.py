@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what protects: pmask, paper (its plain search), fawkes, tipim, lowkey or none (%(default)s)",
     )
     add("--targets", type=Path, metavar="DIR", help="photos of people for tipim to lead towards (some of the gallery)")
+    add("--mmd", type=float, default=0.0, metavar="W", help="tipim's weight of naturalness, MMD (%(default)s)")
     add("--delta", type=float, default=MaskOptions.delta, help="strength (%(default)s)")
     add("--omega", type=float, default=MaskOptions.omega, help="budget, (1 - SSIM) / 2 (%(default)s)")
     add(
@@ -84,11 +86,15 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
+    from pmask.baselines.tipim import TipIm
     from pmask.evaluation.pipelines import PAPER_LIKE, PIPELINES
     from pmask.evaluation.protocol import METHODS, Settings
 
     if options.method not in METHODS:
         raise BadOption(f"unknown method {options.method}; known: {', '.join(METHODS)}")
+    method = METHODS[options.method]
+    if options.mmd and not isinstance(method, TipIm):
+        raise BadOption(f"--mmd is tipim's; leave it out with --method {options.method}")
     groups = {"paper": PAPER_LIKE, "all": tuple(PIPELINES)}
     return Settings(
         faces=options.faces,
@@ -103,7 +109,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         same=tuple(_pair(text) for text in options.same),
         pipelines=groups.get(options.pipelines, _names(options.pipelines)),
         detector=options.detector,
-        search=METHODS[options.method],
+        search=replace(method, mmd=options.mmd) if isinstance(method, TipIm) else method,
         targets=options.targets,
         options=MaskOptions(delta=options.delta, omega=options.omega, team=_names(options.team), seed=options.seed),
         device=options.device,

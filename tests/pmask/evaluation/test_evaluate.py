@@ -174,6 +174,8 @@ def test_the_command_prints_json_and_wrong_usage_exits_with_2(settings, capsys):
     output = capsys.readouterr()
     assert 9 == json.loads(output.out)["done"]["detected"]
     assert "looking at unprotected photos: 9 of 9 photos" in output.err
+    assert 2 == main([*command, "--method", "lowkey", "--mmd", "1"])
+    assert "--mmd is tipim's" in capsys.readouterr().err
     assert 2 == main([*command, "--method", "magic"])
     assert "known: pmask, paper, fawkes, tipim, lowkey, none" in capsys.readouterr().err
 
