@@ -1,0 +1,260 @@
+"""How a file was made, and how to make one like it: quality, depth, compression, container.
+
+One function decides for each format (``way_of``), and one writes (``Way.write``). Pillow does the coding, but for PNGs
+of 16-bit colour, which it cannot hold.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image, JpegImagePlugin
+
+from pmask.images.pixels import Deep, Pixels, Stored
+
+MEDIA_TYPES = {
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "TIFF": "image/tiff",
+    "BMP": "image/bmp",
+    "AVIF": "image/avif",
+    "HEIF": "image/heic",
+    "GIF": "image/gif",
+}
+_QUALITIES = (1, 98)
+_NEAR_ENOUGH = 0.03
+"""A quality is found when the file is as long as the original within this share."""
+_SAMPLE_PIXELS = 250_000
+"""Qualities are tried on a piece of this many pixels; on whole photos each try would take seconds."""
+_USUAL_CODES = bytes.fromhex("00020103030204030505040400 00017d01020300041105122131410613516107")
+"""Start of the Huffman table that JPEG encoders use who fit none to the photo (ITU-T T.81, table K.5). Fitting one
+where the original has this would shrink the file for nothing, and needs all coefficients in memory."""
+_LATE = 4096
+"""Bytes after a picture's end that are padding rather than a second file, such as a motion photo's video."""
+_PNG_LOOK = (b"cICP", b"cHRM", b"gAMA", b"sRGB", b"iCCP", b"pHYs")
+"""Chunks that say how a PNG's values look and how large it prints: copied. https://www.w3.org/TR/png-3/#11Ancillary-chunks"""
+_PNG_SIGNATURE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """The way of one picture into a file. options: arguments of Image.save. matched: how many bytes the pixels took,
+    where the format does not say its quality. chunks: a PNG's own, put right after its header."""
+
+    options: dict[str, Any]
+    lossy: bool
+    matched: int | None = None
+    chunks: bytes = field(default=b"", repr=False)
+
+    def write(self, stored: Stored) -> bytes:
+        """The file of these pixels."""
+        if isinstance(stored, Image.Image):
+            out = io.BytesIO()
+            stored.save(out, **self.options)
+            data = out.getvalue()
+        else:
+            data = _deep_png(stored, self.options.get("exif"))
+        return _with_chunks(data, self.chunks)
+
+    def write_piece(self, image: Image.Image) -> bytes:
+        """The file of a piece, without what is said beside pixels."""
+        out = io.BytesIO()
+        image.save(out, **_bare(self.options))
+        return out.getvalue()
+
+    def at_quality_of(self, pixels: Pixels) -> Way:
+        """This way with the quality at which these pixels, unmasked, take as many bytes as they did."""
+        if self.matched is None:
+            return self
+        stored = pixels.stored(pixels.rgb)
+        assert isinstance(stored, Image.Image)  # only PNGs hold more, and they lose nothing
+        quality = _quality(stored, _bare(self.options), self.matched)
+        return replace(self, options=self.options | {"quality": quality}, matched=None)
+
+
+def losses(image: Image.Image, data: bytes) -> Iterator[str]:
+    """Sentences on what of this image cannot be kept. To be asked before the pixels are read."""
+    if image.mode in {"P", "PA"}:
+        yield "a palette is too coarse for a mask: saved in true colour"
+    if image.mode == "1":
+        yield "black and white is too coarse for a mask: saved in grey"
+    deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I;16")
+    if (deep and not is_deep_png(image)) or (image.format == "AVIF" and _av1_config(data)[1]):
+        yield "reduced to 8 bits per channel"
+    if image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
+        yield f"reduced from {image.info['bit_depth']} to 8 bits per channel"
+    if image.format == "MPO":
+        yield "the file's secondary pictures (depth or HDR gain map) were left out"
+    elif isinstance(image, JpegImagePlugin.JpegImageFile):
+        if len(data) - data.rfind(b"\xff\xd9") > _LATE:
+            yield "what followed the photo in its file (a motion photo's video, perhaps) was left out"
+        if image.layers == 3 and JpegImagePlugin.get_sampling(image) == -1:
+            yield "its rare colour subsampling was replaced by none (4:4:4), which is finer"
+
+
+def is_deep_png(image: Image.Image) -> bool:
+    """Whether an opened image is a PNG of 16-bit RGB or RGBA, without a transparent colour."""
+    kinds = {"RGB;16B", "RGBA;16B"}
+    deep = image.format == "PNG" and any(tile.args in kinds for tile in getattr(image, "tile", ()))
+    return deep and "transparency" not in image.info
+
+
+def deep_pixels(data: bytes) -> Deep:
+    """(height, width, 3 or 4), the RGB or RGBA of such a PNG."""
+    import cv2
+
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
+        raise ValueError("its 16-bit pixels cannot be read")
+    return np.asarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
+
+
+def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, choice: str) -> Way:
+    """How ``data``, opened as ``image``, was made. exif: what goes on of it; choice: of what else stands beside pixels
+    (metadata.CHOICES)."""
+    kind = "JPEG" if image.format == "MPO" else str(image.format)
+    options: dict[str, Any] = {"format": kind}
+    for name in ("icc_profile", "dpi"):
+        if value := image.info.get(name):
+            options[name] = value
+    if kind != "BMP" and exif:
+        options["exif"] = exif
+    if pixels.key is not None:
+        options["transparency"] = pixels.key
+    lossy, matched, chunks = True, None, b""
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        options |= _jpeg_options(image, data, choice)
+    elif kind == "WEBP":
+        lossy = b"VP8L" not in {name for name, _ in _riff_chunks(data)}
+        options |= {} if lossy else {"lossless": True, "exact": True}
+    elif kind == "TIFF":
+        options |= {"compression": image.info.get("compression")} | _tiff_tags(image)
+        lossy = options["compression"] == "jpeg"
+    elif kind == "PNG":
+        chunks = b"".join(whole for name, whole in _png_chunks(data) if name in _PNG_LOOK)
+        options = {name: value for name, value in options.items() if name not in {"icc_profile", "dpi"}}
+        lossy = False
+    elif kind == "HEIF":
+        options["chroma"] = image.info.get("chroma", 420)
+    elif kind == "AVIF":
+        options["subsampling"] = _av1_config(data)[0]
+    else:
+        lossy = False
+    if lossy and kind != "JPEG":
+        beside = (image.info.get("icc_profile"), image.info.get("exif"), image.info.get("xmp"))
+        matched = max(1, len(data) - sum(len(part) for part in beside if isinstance(part, bytes)))
+    return Way(options=options, lossy=lossy, matched=matched, chunks=chunks)
+
+
+def _jpeg_options(image: JpegImagePlugin.JpegImageFile, data: bytes, choice: str) -> dict[str, Any]:
+    progressive = bool(image.info.get("progressive"))
+    options: dict[str, Any] = {
+        "qtables": image.quantization,
+        "progressive": progressive,
+        "optimize": progressive or _USUAL_CODES not in data,
+    }
+    if image.layers == 3:
+        options["subsampling"] = max(0, JpegImagePlugin.get_sampling(image))
+        options["keep_rgb"] = image.info.get("adobe_transform") == 0
+    if choice != "strip" and image.info.get("comment"):
+        options["comment"] = image.info["comment"]
+    return options
+
+
+def _tiff_tags(image: Image.Image) -> dict[str, Any]:
+    """The predictor, without which LZW and Deflate files grow by half."""
+    predictor = image.tag_v2.get(317)  # type: ignore[attr-defined]
+    return {"tiffinfo": {317: predictor}} if predictor in {2, 3} else {}
+
+
+def _bare(options: dict[str, Any]) -> dict[str, Any]:
+    """Options without what is said beside the pixels."""
+    beside = {"exif", "icc_profile", "dpi", "comment", "transparency"}
+    return {name: value for name, value in options.items() if name not in beside}
+
+
+def _deep_png(stored: Deep, exif: bytes | None) -> bytes:
+    import cv2
+
+    swapped = np.ascontiguousarray(stored[..., [2, 1, 0, 3][: stored.shape[2]]])
+    compact = [cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_ALL_FILTERS]
+    _, data = cv2.imencode(".png", swapped, compact)
+    return _with_chunks(data.tobytes(), _png_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")) if exif else b"")
+
+
+def _quality(image: Image.Image, options: dict[str, Any], goal: int) -> int:
+    """The quality at which ``image`` takes about ``goal`` bytes: by halving, on a piece where the image is large."""
+
+    def size(picture: Image.Image, quality: int) -> int:
+        out = io.BytesIO()
+        picture.save(out, **options, quality=quality)
+        return out.tell()
+
+    width, height = image.size
+    low, high = _QUALITIES
+    quality = 80
+    if width * height > 2 * _SAMPLE_PIXELS:
+        share = math.sqrt(_SAMPLE_PIXELS / (width * height))
+        across, down = max(16, int(width * share)), max(16, int(height * share))
+        left, top = (width - across) // 2, (height - down) // 2
+        piece = image.crop((left, top, min(width, left + across), min(height, top + down)))
+        goal = max(1, round(goal * size(piece, quality) / size(image, quality)))
+        image = piece
+    best = (math.inf, quality)
+    while low <= high:
+        found = size(image, quality)
+        best = min(best, (abs(math.log(found / goal)), quality))
+        if best[0] < _NEAR_ENOUGH:
+            break
+        low, high = (low, quality - 1) if found > goal else (quality + 1, high)
+        quality = (low + high) // 2
+    return best[1]
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and whole bytes of each chunk before the pixels."""
+    place = _PNG_SIGNATURE
+    while place + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, place)
+        if name == b"IDAT":
+            return
+        yield name, data[place : place + 12 + length]
+        place += 12 + length
+
+
+def _png_chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def _with_chunks(png: bytes, chunks: bytes) -> bytes:
+    """A PNG with more chunks after its header, which is 25 bytes long."""
+    place = _PNG_SIGNATURE + 25
+    return png[:place] + chunks + png[place:] if chunks else png
+
+
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Name and place of each chunk of a WebP file, those of an animation's frames too.
+    https://developers.google.com/speed/webp/docs/riff_container"""
+    place = 12
+    while place + 8 <= len(data):
+        name, length = struct.unpack_from("<4sI", data, place)
+        yield name, place
+        place += 8 + (16 if name == b"ANMF" else length + length % 2)
+
+
+def _av1_config(data: bytes) -> tuple[str, bool]:
+    """Colour subsampling of an AVIF file, and whether it has more than 8 bits.
+    https://aomediacodec.github.io/av1-isobmff/#av1codecconfigurationbox-syntax"""
+    place = data.find(b"av1C")
+    flags = data[place + 6] if 0 <= place < len(data) - 6 else 0b1100
+    names = {0b00: "4:4:4", 0b10: "4:2:2", 0b11: "4:2:0"}
+    return "4:0:0" if flags & 0b10000 else names.get(flags >> 2 & 0b11, "4:2:0"), bool(flags & 0b1100000)

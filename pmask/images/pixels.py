@@ -1,0 +1,167 @@
+"""The pixels of one picture: as its file stores them, and as the upright RGB in which faces are found and masked.
+
+A mask is made in 8-bit RGB. What the file stores beside or beyond that (16 bits, ink, transparency) is kept here, and a
+masked picture changes it only where the RGB was changed: all other stored values are the very ones that came in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+RGB = npt.NDArray[np.uint8]
+"""Pixels of shape (height, width, 3), 0 to 255, upright (EXIF orientation applied)."""
+Deep = npt.NDArray[np.uint16]
+"""16-bit colour, which Pillow has no image for: pixels (height, width, 3 or 4), RGB or RGBA."""
+Stored = Image.Image | Deep
+"""What a file stores, not turned upright."""
+_Array = npt.NDArray[Any]
+
+GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I;16L"})
+MODES = GREY_MODES | {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK"}
+"""Pillow's names of the modes that come back as they came, or with a sentence on what was lost."""
+_STRIP = 256
+"""Rows copied at a time: a 100-megapixel photo must not lie in memory three times."""
+_WHITE = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """rgb: upright. orientation: EXIF's, 1 to 8. grey: the file knows no colour. The other fields are as stored:
+    alpha (height, width) or None; exact: CMYK in 8 bits, or grey, RGB or RGBA in 16 bits, where the file has those;
+    key: the colour that the file calls transparent."""
+
+    rgb: RGB
+    orientation: int
+    grey: bool = False
+    alpha: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    exact: _Array | None = field(default=None, repr=False)
+    key: int | tuple[int, int, int] | None = None
+
+    @classmethod
+    def of(cls, image: Image.Image, orientation: int, deep: Deep | None = None) -> Pixels:
+        """Of a loaded image. deep: its RGB or RGBA in 16 bits, where Pillow reads 8 of them."""
+        grey, alpha, key = image.mode in GREY_MODES, None, None
+        exact: _Array | None = None
+        if deep is not None:
+            exact = deep
+            image = Image.fromarray((deep[..., :3] >> 8).astype(np.uint8))
+        elif image.mode.startswith("I;16"):
+            exact = np.asarray(image).astype(np.uint16)
+            image = Image.fromarray((exact >> 8).astype(np.uint8))
+        elif image.mode == "CMYK":
+            exact = _array(image, 4)
+        elif image.mode in {"L", "RGB"} and "transparency" in image.info:
+            key = image.info.pop("transparency")
+        elif image.has_transparency_data:
+            image = image.convert("RGBA")
+            alpha = np.asarray(image.getchannel("A"))
+        rgb = turned(_array(image if image.mode == "RGB" else image.convert("RGB"), 3), orientation)
+        return cls(rgb=rgb, orientation=orientation, grey=grey, alpha=alpha, exact=exact, key=key)
+
+    def stored(self, rgb: RGB) -> Stored:
+        """What the file stores when ``rgb``, upright and of this picture's shape, stands in this picture's place."""
+        flat, before = (turned(pixels, _INVERSE[self.orientation]) for pixels in (rgb, self.rgb))
+        if self.exact is not None:
+            return _holding(_exactly(self.exact, before, flat))
+        if self.key is not None:
+            flat = _beside_key(self.key, before, flat)
+        image = Image.fromarray(flat)
+        if self.grey:
+            image = image.convert("L")
+        if self.alpha is not None:
+            image.putalpha(Image.fromarray(self.alpha))
+        return image
+
+    def piece(self, rgb: RGB) -> Image.Image:
+        """Another picture of this kind, of a piece of upright RGB: as stored, without transparency or depth."""
+        image = Image.fromarray(turned(rgb, _INVERSE[self.orientation]))
+        if self.grey:
+            return image.convert("L")
+        inked = self.exact is not None and self.exact.dtype == np.uint8
+        return image.convert("CMYK") if inked else image
+
+
+def _array(image: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
+    """(height, width, channels) of an image of that many 8-bit channels, copied a strip at a time."""
+    width, height = image.size
+    pixels = np.empty((height, width, channels), np.uint8)
+    for top in range(0, height, _STRIP):
+        bottom = min(top + _STRIP, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return pixels
+
+
+_INVERSE = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
+_TURNS_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def as_stored(image: Image.Image, orientation: int) -> Image.Image:
+    """An upright image as a file of that EXIF orientation stores it."""
+    turn = _TURNS_BACK.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def turned(pixels: _Array, orientation: int) -> _Array:
+    """Stored pixels of that EXIF orientation, upright."""
+    if orientation >= 5:  # 5 is the mirror image along the main diagonal, and the others are that, turned
+        pixels = np.swapaxes(pixels, 0, 1)
+    down = orientation in {3, 4, 7, 8}
+    across = orientation in {2, 3, 6, 7}
+    return np.ascontiguousarray(pixels[:: -1 if down else 1, :: -1 if across else 1])
+
+
+def _holding(exact: _Array) -> Stored:
+    """CMYK and 16-bit grey as an image, 16-bit colour as it is."""
+    if exact.ndim == 2:
+        return Image.fromarray(exact)
+    if exact.dtype == np.uint8:
+        return Image.frombuffer("CMYK", exact.shape[1::-1], exact, "raw", "CMYK", 0, 1)
+    return exact
+
+
+def _exactly(exact: _Array, before: RGB, after: RGB) -> _Array:
+    """``exact``, moved where and as far as the RGB of it moves from ``before`` to ``after``."""
+    places = np.nonzero((before != after).any(2))
+    result = exact.copy()
+    if exact.dtype == np.uint8:
+        result[places] = _inked(exact[places], after[places])
+    else:
+        move = (after[places].astype(np.int32) - before[places]) * 256  # so that the high bytes are those of ``after``
+        if exact.ndim == 2:
+            move = move[:, 1]
+            result[places] = exact[places] + move
+        else:
+            rows, columns = places
+            result[rows, columns, :3] = exact[places][:, :3] + move
+    return result
+
+
+def _inked(ink: npt.NDArray[np.uint8], rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """CMYK (n, 4) nearest to ``ink`` that shows ``rgb`` (n, 3), where light is what inks let through: a channel is
+    (1 - its ink) (1 - black), as Pillow and browsers without a profile show it."""
+    light = rgb.astype(np.float32)
+    through = np.maximum(_WHITE - ink[:, 3].astype(np.float32), light.max(1))  # less black where it is too much
+    colours = _WHITE - light * _WHITE / np.maximum(through, 1)[:, None]
+    return np.rint(np.column_stack([colours, _WHITE - through])).clip(0, _WHITE).astype(np.uint8)  # type: ignore[no-any-return]
+
+
+def _beside_key(key: int | tuple[int, int, int], before: RGB, after: RGB) -> RGB:
+    """``after`` with the transparent pixels of ``before`` left as they are, and no others turned transparent."""
+    colour = np.array(key if isinstance(key, tuple) else (key,) * 3)
+    clear = (before == colour).all(2)
+    after = np.where(clear[..., None], before, after)
+    after[(after == colour).all(2) & ~clear] += np.uint8(1 if colour.max() < _WHITE else _WHITE)  # wraps: one less
+    return after
