@@ -6,9 +6,7 @@ import argparse
 import contextlib
 import json
 import math
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pmask import __version__, models_cli
+from pmask import __version__, files, models_cli
 from pmask.errors import BadOption, NoFace, PMaskError
 from pmask.evaluation import cli as evaluation
+from pmask.images.metadata import CHOICES
 from pmask.options import MaskOptions
 from pmask.recognisers.specs import DEFAULT_TEAM, require_known
 from pmask.report import BARE, tally, tally_words, verdict_words
@@ -99,6 +98,8 @@ def _protect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=MaskOptions.seed)
     _upload_argument(parser, default=MaskOptions.upload)
     parser.add_argument("--again", action="store_true", help="mask also what PMask has protected before")
+    words = "EXIF: all but the place (the default), all, or none"
+    parser.add_argument("--metadata", choices=CHOICES, default=MaskOptions.metadata, help=words)
     parser.add_argument("--json", action="store_true", help="print one JSON object for each photo")
     _engine_arguments(parser)
     parser.set_defaults(run=_protect)
@@ -123,36 +124,42 @@ def _protect(options: argparse.Namespace) -> int:
     from pmask.people import Album
     from pmask.record import Record
 
-    names = ("delta", "omega", "seed", "upload", "again")
+    names = ("delta", "omega", "seed", "upload", "again", "metadata")
     mask = MaskOptions(team=tuple(options.team.split(",")), **{name: getattr(options, name) for name in names})
-    targets = [_target(photo, options) for photo in options.photos]
+    targets = _targets(options)
     protector = _protector(options, Album(photos=len(options.photos), seconds=math.inf), Record())
     gallery = _gallery(options.gallery, protector, mask.team) if options.gallery else None
     for photo in options.photos if len(options.photos) > 1 else ():
         with contextlib.suppress(PMaskError, OSError):  # its own turn says what is wrong with it
-            protector.remember(photo.read_bytes(), mask.team)
+            protector.remember(files.read(photo), mask.team)
     worst = OK
     for photo, target in zip(options.photos, targets, strict=True):
         result: dict[str, Any] = {"input": str(photo), "output": None, "status": "failed", "code": None, "faces": []}
         try:
             protection = _with_progress(protector, photo, mask, gallery)
-            _write(target, protection.data)
+            files.write(target, protection.data, like=photo)
             result |= {"output": str(target), **protection.report.to_json()}
         except (PMaskError, OSError) as error:
             worst = FAILED
-            result |= {"code": getattr(error, "code", "file_error"), "message": _words(error)}
+            code = error.code if isinstance(error, PMaskError) else files.code(error)
+            result |= {"code": code, "message": _words(error)}
         print(json.dumps(result) if options.json else _protect_words(result), flush=True)
     return worst
 
 
-def _target(photo: Path, options: argparse.Namespace) -> Path:
-    """Where the protected copy goes. Raises BadOption rather than overwrite a photo."""
+def _targets(options: argparse.Namespace) -> list[Path]:
+    """Where the protected copies go. Raises BadOption rather than overwrite a photo, or one copy by another."""
     if options.file is not None and len(options.photos) > 1:
         raise BadOption(f"-o names one file, but there are {len(options.photos)} photos; use --out DIR")
-    target: Path = options.file or (options.out or photo.parent) / f"{photo.stem}.protected{photo.suffix}"
-    if target.resolve() in {other.resolve() for other in options.photos}:
-        raise BadOption(f"{target} is one of the photos; originals are never overwritten")
-    return target
+    targets: list[Path] = []
+    for photo in options.photos:
+        target = options.file or (options.out or photo.parent) / f"{photo.stem}.protected{photo.suffix}"
+        if any(files.same(target, other) for other in options.photos):
+            raise BadOption(f"{target} is one of the photos; originals are never overwritten")
+        if target.absolute() in {other.absolute() for other in targets}:
+            raise BadOption(f"two photos would be written to {target}; protect them one after the other, with -o")
+        targets.append(target)
+    return targets
 
 
 def _protector(options: argparse.Namespace, album: Album | None = None, record: Record | None = None) -> Protector:
@@ -184,43 +191,23 @@ def _with_progress(
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(photo.name, total=1.0, stage="")
         return protector.protect(
-            photo.read_bytes(),
+            files.read(photo),
             mask,
             lambda step: bar.update(task, completed=step.fraction, stage=STAGE_WORDS[step.stage]),
             gallery=gallery,
         )
 
 
-def _write(target: Path, data: bytes) -> None:
-    """Puts ``data`` at ``target`` whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as part:
-        try:
-            part.write(data)
-            part.flush()
-            os.fsync(part.fileno())
-        except BaseException:
-            os.unlink(part.name)
-            raise
-    os.chmod(part.name, 0o666 & ~_umask())
-    os.replace(part.name, target)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def _protect_words(result: dict[str, Any]) -> str:
     """What happened to one photo, for people."""
     if result["status"] == "failed":
         return f"{result['input']}: failed ({result['code']}): {result['message']}"
+    notes = [f"  note: {warning}" for warning in result["warnings"]]
     if result["status"] == "no_face":
-        return f"{result['input']}: no face found; {result['output']} is an unchanged copy"
+        return "\n".join([f"{result['input']}: no face found; {result['output']} is an unchanged copy", *notes])
     if result["status"] == "already_protected":
         copy = f"{result['output']} is an unchanged copy (--again masks it anew)"
-        return f"{result['input']}: protected by PMask before; {copy}"
+        return "\n".join([f"{result['input']}: protected by PMask before; {copy}", *notes])
     lines = [f"{result['input']} -> {result['output']}  ({result['seconds']:.1f} s)"]
     for number, face in enumerate(result["faces"], 1):
         state = "protected" if face["hidden"] else "only partly hidden"
@@ -238,7 +225,7 @@ def _protect_words(result: dict[str, Any]) -> str:
             )
         lines += [f"    {line}" for line in verdict_words(face["verdicts"])]
     lines += [f"  {tally_words(result['judged'])}"] if result["judged"] else []
-    return "\n".join([*lines, *(f"  note: {warning}" for warning in result["warnings"])])
+    return "\n".join([*lines, *notes])
 
 
 def _check(options: argparse.Namespace) -> int:

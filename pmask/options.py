@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pmask.errors import BadOption, UnknownOption
+from pmask.images.metadata import CHOICES
 from pmask.recognisers.specs import DEFAULT_TEAM, require_known
 from pmask.uploads import UPLOADS
 
@@ -33,6 +34,7 @@ class MaskOptions:
     look: only find the faces, for a person to choose among; nothing is masked.
     leave_out: boxes (x, y, width, height) in pixels of the upright photo, as a look found them; these faces stay as
         they are.
+    metadata: what goes on of what the file says beside its pixels, one of pmask.images.metadata.CHOICES.
     """
 
     delta: float = 1.0  # paper, section 6
@@ -43,6 +45,7 @@ class MaskOptions:
     again: bool = False
     look: bool = False
     leave_out: tuple[tuple[float, float, float, float], ...] = ()
+    metadata: str = CHOICES[0]
 
     def __post_init__(self) -> None:
         _check_range("delta", self.delta, DELTA_RANGE)
@@ -60,6 +63,8 @@ class MaskOptions:
             raise BadOption(f"again must be true or false, not {self.again!r}")
         if not isinstance(self.look, bool):
             raise BadOption(f"look must be true or false, not {self.look!r}")
+        if self.metadata not in CHOICES:
+            raise BadOption(f"unknown choice of metadata {self.metadata!r}; known: {', '.join(CHOICES)}")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> MaskOptions:

@@ -159,7 +159,7 @@ class Protector:
     ) -> Protection:
         start = time.monotonic()
         on_progress(Progress(stage="decoding", fraction=0.0))
-        photo = decode(data)
+        photo = decode(data, options.metadata)
         if not options.again and self._is_own_work(photo):
             return Protection(data=data, report=self._report("already_protected", photo, start))
         on_progress(Progress(stage="detecting", fraction=0.02))
@@ -395,7 +395,7 @@ class Protector:
             height=photo.info.height,
             format=photo.info.format,
             device=self.device,
-            warnings=(*photo.warnings, *warnings) if faces else (),
+            warnings=(*photo.warnings, *warnings) if faces else photo.left,
         )
 
 

@@ -80,6 +80,11 @@ class Photo:
         red, green, blue = np.moveaxis(self.rgb, 2, 0)
         return self.grey or bool((red == green).all() and (green == blue).all())
 
+    @property
+    def left(self) -> tuple[str, ...]:
+        """What is to be said of the file when it goes on as it came."""
+        return ("its file still says where it was taken (GPS)",) if self.located else ()
+
     @functools.cached_property
     def encoder(self) -> formats.Way:
         """``way`` with the quality that the file was made with; some formats do not say it, and it is tried out."""
@@ -131,7 +136,7 @@ def reencoded(photo: Photo, piece: RGB) -> RGB:
     """
     data = photo.encoder.write_piece(photo.pixels.piece(piece))
     with Image.open(io.BytesIO(data)) as again:
-        return turned(np.asarray(again.convert("RGB")), photo.pixels.orientation)
+        return turned(np.array(again.convert("RGB")), photo.pixels.orientation)
 
 
 @contextmanager

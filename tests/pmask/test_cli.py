@@ -74,7 +74,7 @@ def test_one_bad_photo_does_not_stop_the_others(photos, capsys):
     results = printed(capsys)
     assert 1 == code
     assert ["failed", "no_face", "failed"] == [result["status"] for result in results]
-    assert ["broken_image", None, "file_error"] == [result["code"] for result in results]
+    assert ["broken_image", None, "not_found"] == [result["code"] for result in results]
     assert ["coffee.protected.jpg"] == [path.name for path in (photos / "new").iterdir()]
     assert (photos / "coffee.jpg").read_bytes() == (photos / "new" / "coffee.protected.jpg").read_bytes()
 
@@ -235,3 +235,23 @@ def test_help_needs_no_torch():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert 0 == result.returncode, result.stderr
     assert "--delta" in result.stdout
+
+
+def test_the_place_is_told_of_where_it_stays_and_goes_where_there_is_a_face(photos, capsys, astronaut, coffee):
+    """Who believes that the place is gone must not be wrong."""
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"
+    exif.get_ifd(0x8825)[1] = "N"
+    for name, pixels in (("face.jpg", astronaut), ("cup.jpg", coffee)):
+        Image.fromarray(pixels).save(photos / name, exif=exif)
+    assert 0 == cli.main(["protect", str(photos / "face.jpg"), str(photos / "cup.jpg"), "--json"])
+    face, cup = printed(capsys)
+    assert any("(GPS) was removed" in warning for warning in face["warnings"])
+    assert ["its file still says where it was taken (GPS)"] == cup["warnings"]
+    assert 0 == cli.main(["protect", str(photos / "face.jpg"), "-o", str(photos / "kept.jpg"), "--metadata", "keep"])
+    places = {}
+    for name in ("face.protected.jpg", "cup.protected.jpg", "kept.jpg"):
+        with Image.open(photos / name) as image:
+            places[name] = bool(image.getexif().get_ifd(0x8825))
+            assert "a maker" == image.getexif()[0x010F]
+    assert {"face.protected.jpg": False, "cup.protected.jpg": True, "kept.jpg": True} == places

@@ -28,6 +28,7 @@ def test_options_survive_json():
         again=True,
         look=True,
         leave_out=((1.0, 2.0, 30.0, 40.0),),
+        metadata="strip",
     )
     assert options == MaskOptions.from_mapping(options.to_json())
 
@@ -51,6 +52,8 @@ def test_options_survive_json():
         ({"upload": ["x"]}, BadOption),
         ({"again": 1}, BadOption),
         ({"look": 1}, BadOption),
+        ({"metadata": "some"}, BadOption),
+        ({"metadata": ["keep"]}, BadOption),
         ({"leave_out": [1, 2, 3, 4]}, BadOption),
         ({"leave_out": [[1, 2, 3]]}, BadOption),
         ({"leave_out": [[1, 2, 3, float("nan")]]}, BadOption),
