@@ -11,6 +11,8 @@ export const OWN_CODES = [
   "lost", // the browser stopped the background and no answer came
   "reload", // the extension was updated under an open page
   "folder",
+  "managed", // the organisation has set it
+  "bad_settings", // a file to import is none of ours
   "unexpected",
 ];
 

@@ -1,9 +1,10 @@
 // The background's entry: listeners only, at top level, so that the browser can wake it for any of them.
 
 import { api } from "./api.js";
-import { answer, showBadge } from "./messages.js";
+import { announce, answer } from "./messages.js";
 import { syncScripts } from "./scripts.js";
 import * as store from "./store.js";
+import { showBadge, tabGone } from "./tabs.js";
 
 api.runtime.onMessage.addListener((message, sender, respond) => {
   answer(message, sender).then(respond);
@@ -19,9 +20,18 @@ async function prepare() {
 
 api.runtime.onInstalled.addListener(async ({ reason }) => {
   await prepare();
-  // A tab of its own: openOptionsPage() would take over one in which a program has just begun to pair.
   if (reason === "install" && !(await store.read()).daemon) {
-    await api.tabs.create({ url: api.runtime.getURL("options/options.html") });
+    await api.tabs.create({ url: api.runtime.getURL("welcome/welcome.html") });
   }
 });
 api.runtime.onStartup.addListener(prepare);
+api.tabs.onRemoved.addListener(tabGone);
+store.onManagedChange(async () => {
+  await prepare();
+  await announce();
+});
+api.commands.onCommand.addListener(async (command) => {
+  if (command !== "focus-card") return;
+  const [tab] = await api.tabs.query({ active: true, lastFocusedWindow: true });
+  if (tab) await api.tabs.sendMessage(tab.id, { name: "focus-card" }).catch(() => {}); // a page without PMask
+});

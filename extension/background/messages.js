@@ -3,90 +3,111 @@
 
 import { api } from "./api.js";
 import * as daemon from "./daemon.js";
+import { diagnostics } from "./diagnostics.js";
 import { PMaskError } from "./errors.js";
 import { syncScripts } from "./scripts.js";
+import { checked, choicesOf, exported, imported } from "./settings.js";
 import { hostIn, isOn, ownSite, siteOf } from "./sites.js";
 import * as store from "./store.js";
+import * as tabs from "./tabs.js";
 
-/** Sites of sites.json, and the person's own. @returns {Promise<import("./sites.js").Site[]>} */
-async function allSites(settings) {
-  const shipped = await (await fetch(api.runtime.getURL("sites.json"))).json();
-  return [...shipped, ...settings.hosts.map(ownSite)];
-}
+/** Sites of sites.json. @returns {Promise<import("./sites.js").Site[]>} */
+const shippedSites = async () => (await fetch(api.runtime.getURL("sites.json"))).json();
+
+/** Those, and the person's own. @returns {Promise<import("./sites.js").Site[]>} */
+const allSites = async (settings) => [...(await shippedSites()), ...settings.hosts.map(ownSite)];
+
+const siteOfSender = async (settings, sender) => siteOf(await allSites(settings), sender.url, sender.tab?.url, sender.origin);
 
 /** Tells every open page that a switch was thrown; each then asks for its own state. */
 export async function announce() {
-  await showBadge();
-  const tabs = await api.tabs.query({});
-  await Promise.allSettled(tabs.map(({ id }) => api.tabs.sendMessage(id, { name: "state-changed" })));
-}
-
-export async function showBadge() {
-  const { enabled } = await store.read();
-  await api.action.setBadgeBackgroundColor({ color: "#6b7280" });
-  await api.action.setBadgeText({ text: enabled ? "" : api.i18n.getMessage("badge_off") });
+  await tabs.showBadge();
+  const open = await api.tabs.query({});
+  await Promise.allSettled(open.map(({ id }) => api.tabs.sendMessage(id, { name: "state-changed" })));
 }
 
 const paired = async () => (await store.read()).daemon;
 
-/** @type {Record<string, {from: "page" | "extension", run: (message: any, sender: any) => Promise<any>}>} */
+/** @type {Record<string, {from: "page" | "extension" | "both", run: (message: any, sender: any) => Promise<any>}>} */
 export const MESSAGES = {
   // From content scripts.
 
   state: {
     from: "page",
-    async run(_message, sender) {
+    async run({ page, fresh }, sender) {
       const settings = await store.read();
-      const site = siteOf(await allSites(settings), sender.url, sender.tab?.url, sender.origin);
-      return { on: isOn(settings, site) };
+      if (fresh) await tabs.pageCame(page, sender);
+      return { on: isOn(settings, await siteOfSender(settings, sender)), originals: settings.originals };
     },
   },
+  /** What became of the photos in this frame, for the badge. */
+  count: { from: "page", run: (tally, sender) => tabs.count(tally, sender) },
+  openOptions: { from: "page", run: async () => api.runtime.openOptionsPage() },
+
+  // From content scripts, and from the page that tries a first photo.
+
   protect: {
-    from: "page",
-    async run({ file }) {
-      const { daemon: mine, delta } = await store.read();
+    from: "both",
+    async run({ file, leaveOut, ticket, page }, sender) {
       if (!(file instanceof Blob)) throw new PMaskError("bad_request");
-      const { id } = await daemon.createJob(mine, file, { delta });
+      const known = await tabs.jobOf(ticket);
+      if (known) return { id: known };
+      const settings = await store.read();
+      const { id } = await daemon.createJob(settings.daemon, file, choicesOf(settings, leaveOut));
+      await tabs.addJob(id, ticket, page, sender);
       return { id };
     },
   },
-  follow: { from: "page", run: async ({ job, seen }) => daemon.followJob(await paired(), job, seen) },
-  result: {
-    from: "page",
+  follow: { from: "both", run: async ({ job, seen }) => daemon.followJob(await paired(), job, seen) },
+  result: { from: "both", run: async ({ job }) => daemon.jobResult(await paired(), job) },
+  cancel: {
+    from: "both",
     async run({ job }) {
-      const result = await daemon.jobResult(await paired(), job);
-      await store.writeLast({ ...result.summary, at: Date.now() });
-      return result;
+      await tabs.dropJob(job);
+      await daemon.cancelJob(await paired(), job);
     },
   },
-  cancel: { from: "page", run: async ({ job }) => daemon.cancelJob(await paired(), job) },
-  openOptions: { from: "page", run: async () => api.runtime.openOptionsPage() },
+  /** A photo's end, for the popup and the diagnostics: X-PMask-Report, an error's code, or the person's own word. */
+  ended: {
+    from: "both",
+    async run({ summary, code, state }, sender) {
+      const site = await siteOfSender(await store.read(), sender);
+      await store.addResult({ state, ...(summary && { summary }), ...(code && { code }), site: site?.name ?? null, at: Date.now() });
+    },
+  },
 
-  // From the popup and the options page.
+  // From the popup, the options page and the welcome page.
 
   overview: {
     from: "extension",
-    async run({ url }) {
+    async run({ url, tab }) {
       const settings = await store.read();
       const sites = await allSites(settings);
       const listed = sites.map((site) => ({ ...site, on: !settings.sitesOff.includes(site.id) }));
-      const { enabled, delta, daemon: mine } = settings;
+      const { daemon: mine, ...open } = settings;
       return {
-        enabled,
-        delta,
+        ...open,
         sites: listed,
         site: listed.find(({ id }) => id === siteOf(sites, url)?.id) ?? null,
         daemon: mine && { port: mine.port, client: mine.client }, // the token stays here
-        last: await store.readLast(),
+        results: await store.readResults(),
+        tally: await tabs.tallyOf(tab),
       };
     },
   },
   /** The daemon's health, proven; rejects with what is wrong. */
   status: { from: "extension", run: async () => daemon.prove(await paired()) },
-  setEnabled: {
+  /** Is there any daemon on this port, paired or not? */
+  find: { from: "extension", run: ({ port }) => daemon.health(port) },
+  /** The daemon's own figures and choices: GET /v1/options. */
+  engine: { from: "extension", run: async () => daemon.options(await paired()) },
+  /** Sets some of settings.js's keys. */
+  set: {
     from: "extension",
-    async run({ on }) {
-      await store.update(() => ({ enabled: on === true }));
+    async run({ values }) {
+      const { sitesOff, hosts, ...plain } = checked(values);
+      if (sitesOff || hosts) throw new PMaskError("bad_option", "sites have messages of their own");
+      await store.update(() => plain);
       await announce();
     },
   },
@@ -95,13 +116,6 @@ export const MESSAGES = {
     async run({ site, on }) {
       await store.update(({ sitesOff }) => ({ sitesOff: [...sitesOff.filter((id) => id !== site), ...(on ? [] : [site])] }));
       await announce();
-    },
-  },
-  setDelta: {
-    from: "extension",
-    async run({ delta }) {
-      if (!(delta >= 0.2 && delta <= 3)) throw new PMaskError("bad_option", `delta ${delta}`);
-      await store.update(() => ({ delta }));
     },
   },
   pair: {
@@ -114,8 +128,16 @@ export const MESSAGES = {
       return { port: mine.port, client: mine.client };
     },
   },
-  /** Forgets the daemon here; the daemon's list of clients keeps a client whose token nobody has. */
-  unpair: { from: "extension", run: () => store.update(() => ({ daemon: null })) },
+  /** Forgets the daemon, and has it forget us if it is there. @returns {Promise<{revoked: boolean}>} */
+  unpair: {
+    from: "extension",
+    async run() {
+      const mine = await paired();
+      const revoked = await daemon.leave(mine).then(() => true, () => false);
+      await store.update(() => ({ daemon: null }));
+      return { revoked };
+    },
+  },
   /** The page has asked the person for the permission before. */
   addHost: {
     from: "extension",
@@ -136,13 +158,32 @@ export const MESSAGES = {
       await api.permissions.remove({ origins: [`https://${host}/*`] });
     },
   },
+  exportSettings: { from: "extension", run: async () => exported(await store.read()) },
+  /** The page has asked the person for the permissions of the file's hosts before. */
+  importSettings: {
+    from: "extension",
+    async run({ file }) {
+      const values = imported(file);
+      await store.update(({ managed }) => Object.fromEntries(Object.entries(values).filter(([key]) => !managed.includes(key))));
+      await syncScripts((await store.read()).hosts);
+      await announce();
+    },
+  },
+  diagnostics: {
+    from: "extension",
+    async run() {
+      const origins = (await shippedSites()).map(({ matches }) => matches);
+      return diagnostics(await store.read(), await store.readResults(), origins);
+    },
+  },
 };
 
 /** May this sender ask that? Content scripts, which share a process with a page, may ask only what pages need. */
 export function mayAsk(entry, sender, { id, base }) {
   if (sender.id !== id) return false;
   const isOurs = (sender.url ?? "").startsWith(base);
-  return entry.from === "extension" ? isOurs : !isOurs && sender.tab !== undefined;
+  if (isOurs) return entry.from !== "page";
+  return entry.from !== "extension" && sender.tab !== undefined;
 }
 
 /** One message's answer: {value} or {error: {code, message}}. Never rejects. */

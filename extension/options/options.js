@@ -3,37 +3,91 @@
 
 import { api } from "../background/api.js";
 import { DEFAULT_PORT } from "../background/daemon.js";
+import { imported, PRESETS, RANGES } from "../background/settings.js";
 import { hostIn } from "../background/sites.js";
-import { ask, errorWords, fillIn, showStatus, words } from "../shared/ui.js";
+import { pair, readyPairing } from "../shared/pairing.js";
+import { ask, errorWords, fillIn, make, saveText, sayStatus, showStatus, words } from "../shared/ui.js";
 
 const STATUS_EVERY_MS = 5000;
 const at = (id) => document.getElementById(id);
+const ssim = (omega) => (1 - 2 * omega).toFixed(3);
 
-/** The strength in words: up to this delta, these words. */
-const STRENGTHS = [
-  [0.6, "strength_light"],
-  [1.4, "strength_default"],
-  [2.2, "strength_strong"],
-  [Infinity, "strength_strongest"],
-];
+let settings = null; // as the background gave them last
+let engine = null; // GET /v1/options, or null while the daemon is not there
 
-function showDelta(delta) {
-  const [, key] = STRENGTHS.find(([most]) => delta <= most);
-  at("delta-words").textContent = `${words(key)} (δ = ${delta.toFixed(1)})`;
+/** Sets some settings and shows what has come of it. */
+async function set(values) {
+  try {
+    await ask("set", { values });
+  } catch (error) {
+    sayFiles("bad", errorWords(error, "title"), errorWords(error, "cure"));
+  }
+  await show();
 }
 
+function presetTile(name) {
+  const { delta, omega } = PRESETS[name];
+  const radio = make("input", { type: "radio", name: "preset", value: name, checked: delta === settings.delta && omega === settings.omega });
+  radio.addEventListener("change", () => set(PRESETS[name]));
+  const title = make("strong", { textContent: words(`preset_${name}`) });
+  const figures = make("span", { className: "figures", textContent: words("preset_figures", delta.toFixed(1), ssim(omega)) });
+  return make("label", { className: "tile" }, radio, title, make("span", { textContent: words(`preset_${name}_words`) }), figures);
+}
+
+function showStrength() {
+  const { delta, omega } = settings;
+  at("presets").replaceChildren(...["fine", "balanced", "strong"].map(presetTile));
+  for (const [key, value] of Object.entries({ delta, omega })) {
+    [at(key).min, at(key).max] = RANGES[key];
+    at(key).value = value;
+  }
+  showSliders();
+  if (!Object.values(PRESETS).some((preset) => preset.delta === delta && preset.omega === omega)) at("own-strength").open = true;
+}
+
+function showSliders() {
+  at("delta-words").textContent = `δ = ${at("delta").valueAsNumber.toFixed(1)}`;
+  at("omega-words").textContent = `SSIM ≥ ${ssim(at("omega").valueAsNumber)}`;
+}
+
+function showCost() {
+  const seconds = engine?.seconds_per_face ?? null;
+  if (!engine) at("cost").textContent = "";
+  else if (seconds === null) at("cost").textContent = words("cost_unknown");
+  else at("cost").textContent = words("cost", seconds < 10 ? seconds.toFixed(1) : Math.round(seconds));
+}
+
+function showTeam() {
+  at("team-off").hidden = engine !== null;
+  at("team-default").hidden = engine === null || settings.team === null;
+  const team = settings.team ?? engine?.defaults.team ?? [];
+  const known = engine?.recognisers ?? team.map((name) => ({ name }));
+  const rows = known.map(({ name, network, training, licence }) => {
+    const box = make("input", { type: "checkbox", value: name, checked: team.includes(name) });
+    const about = network ? make("span", { className: "quiet small", textContent: [network, training, licence].filter(Boolean).join(" · ") }) : "";
+    return make("label", { className: "choice" }, box, make("span", {}, make("strong", { textContent: name }), make("br"), about));
+  });
+  at("team").replaceChildren(...rows);
+  at("team").disabled = engine === null || settings.managed.includes("team");
+}
+
+at("team").addEventListener("change", async () => {
+  const team = [...at("team").querySelectorAll(":checked")].map(({ value }) => value);
+  at("team-result").hidden = team.length > 0;
+  at("team-result").textContent = words("team_empty");
+  if (team.length === 0) showTeam();
+  else await set({ team });
+});
+at("team-default").addEventListener("click", () => set({ team: null }));
+
 function siteRow(site) {
-  const name = document.createElement("span");
-  name.textContent = site.name;
-  const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: site.on });
+  const name = make("span", { textContent: site.name });
+  const box = make("input", { type: "checkbox", checked: site.on, disabled: settings.managed.includes("sitesOff") });
   box.setAttribute("role", "switch");
   box.addEventListener("change", () => ask("setSite", { site: site.id, on: box.checked }));
-  const label = Object.assign(document.createElement("label"), { className: "switch" });
-  label.append(name, box);
-  const row = document.createElement("li");
-  row.append(label);
-  if (site.own) {
-    const remove = Object.assign(document.createElement("button"), { type: "button", className: "text", textContent: words("sites_remove") });
+  const row = make("li", {}, make("label", { className: "switch" }, name, box));
+  if (site.own && !settings.managed.includes("hosts")) {
+    const remove = make("button", { type: "button", className: "text", textContent: words("sites_remove") });
     remove.setAttribute("aria-label", words("sites_remove_named", site.name));
     remove.addEventListener("click", async () => {
       await ask("removeHost", { host: site.id });
@@ -46,60 +100,52 @@ function siteRow(site) {
 
 /** Shows the settings as they are now. */
 async function show() {
-  const { enabled, delta, sites, daemon } = await ask("overview", {});
+  settings = await ask("overview", {});
+  const { enabled, sites, daemon, faces, originals, managed } = settings;
   at("paired").hidden = !daemon;
   at("pair").hidden = Boolean(daemon);
   if (daemon) at("where").textContent = words("server_where", daemon.client.name, daemon.port);
-  at("delta").value = delta;
-  showDelta(delta);
+  showStrength();
+  showTeam();
+  document.querySelector(`[name=faces][value=${faces}]`).checked = true;
+  document.querySelector(`[name=originals][value=${originals}]`).checked = true;
   at("enabled").checked = enabled;
   at("sites").replaceChildren(...sites.map(siteRow));
+  at("managed").hidden = managed.length === 0;
+  at("own").hidden = managed.includes("hosts");
+  for (const element of document.querySelectorAll("[data-setting]")) element.disabled = managed.includes(element.dataset.setting);
+  for (const radio of document.querySelectorAll("[name=preset]")) radio.disabled = managed.includes("delta") || managed.includes("omega");
 }
 
-function sayPairing(tone, title, cure = "") {
-  const result = at("pair-result");
-  result.hidden = false;
-  result.className = `status ${tone}`;
-  result.replaceChildren(
-    Object.assign(document.createElement("strong"), { textContent: title }),
-    ...(cure ? [Object.assign(document.createElement("span"), { textContent: cure })] : []),
-  );
+/** Asks the daemon for its status, and for its figures when it is there. */
+async function showServer(how) {
+  const isThere = await showStatus(at("status"), how);
+  const before = engine;
+  engine = isThere ? await ask("engine").catch(() => null) : null;
+  showCost();
+  if (Boolean(before) !== Boolean(engine)) showTeam();
 }
 
-/** This browser's name in the daemon's list of clients. */
-function clientName() {
-  const brands = navigator.userAgentData?.brands?.map(({ brand }) => brand).filter((brand) => !/not/i.test(brand));
-  const browser = brands?.find((brand) => brand !== "Chromium") ?? brands?.[0] ?? "Firefox";
-  const system = navigator.userAgentData?.platform || navigator.platform;
-  return `${browser}, ${system}`;
-}
-
-async function pair(code, port) {
-  sayPairing("busy", words("pair_busy"));
-  try {
-    await ask("pair", { code, port, client: clientName() });
-    sayPairing("good", words("pair_done"));
-  } catch (error) {
-    sayPairing("bad", errorWords(error, "title"), errorWords(error, "cure"));
-  }
+readyPairing(async () => {
   await show();
-  await showStatus(at("status"));
-}
-
-at("pair").addEventListener("submit", (event) => {
-  event.preventDefault();
-  pair(at("code").value, at("port").valueAsNumber);
+  await showServer();
 });
-at("check").addEventListener("click", () => showStatus(at("status")));
+at("check").addEventListener("click", () => showServer());
 at("unpair").addEventListener("click", async () => {
-  await ask("unpair");
-  sayPairing("", words("server_unpaired"));
+  const { revoked } = await ask("unpair");
+  at("pair-result").hidden = false;
+  sayStatus(at("pair-result"), "", words(revoked ? "server_unpaired" : "server_unpaired_here"));
   await show();
-  await showStatus(at("status"));
+  await showServer();
 });
-at("delta").addEventListener("input", () => showDelta(at("delta").valueAsNumber));
-at("delta").addEventListener("change", () => ask("setDelta", { delta: at("delta").valueAsNumber }));
-at("enabled").addEventListener("change", () => ask("setEnabled", { on: at("enabled").checked }));
+for (const key of ["delta", "omega"]) {
+  at(key).addEventListener("input", showSliders);
+  at(key).addEventListener("change", () => set({ [key]: at(key).valueAsNumber }));
+}
+for (const radio of document.querySelectorAll("[name=faces], [name=originals]")) {
+  radio.addEventListener("change", () => set({ [radio.name]: radio.value }));
+}
+at("enabled").addEventListener("change", () => set({ enabled: at("enabled").checked }));
 
 at("own").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -122,18 +168,62 @@ at("own").addEventListener("submit", async (event) => {
   await show();
 });
 
+function sayFiles(tone, title, cure) {
+  at("files-result").hidden = false;
+  sayStatus(at("files-result"), tone, title, cure);
+}
+
+at("export").addEventListener("click", async () => {
+  saveText("pmask-settings.json", JSON.stringify(await ask("exportSettings"), null, 2));
+  sayFiles("good", words("files_exported"));
+});
+at("diagnostics").addEventListener("click", async () => {
+  saveText("pmask-diagnostics.json", JSON.stringify(await ask("diagnostics"), null, 2));
+  sayFiles("good", words("files_diagnosed"));
+});
+
+let chosen = null; // a file of settings that has been read and checked
+at("import").addEventListener("click", () => at("import-file").click());
+at("import-file").addEventListener("change", async () => {
+  const [file] = at("import-file").files;
+  at("import-file").value = "";
+  if (!file) return;
+  at("files-result").hidden = true;
+  try {
+    chosen = JSON.parse(await file.text());
+    const { hosts = [] } = imported(chosen);
+    at("import-words").textContent = hosts.length > 0 ? words("files_import_hosts", hosts.join(", ")) : words("files_import_ask");
+    at("import-ask").hidden = false;
+  } catch {
+    at("import-ask").hidden = true;
+    sayFiles("bad", words("error_bad_settings_title"), words("error_bad_settings_cure"));
+  }
+});
+at("import-go").addEventListener("click", async () => {
+  const hosts = imported(chosen).hosts ?? [];
+  // First, as above. What is refused is left out.
+  const granted = hosts.length === 0 || (await api.permissions.request({ origins: hosts.map((host) => `https://${host}/*`) }).catch(() => false));
+  try {
+    await ask("importSettings", { file: granted ? chosen : { ...chosen, values: { ...chosen.values, hosts: settings.hosts } } });
+    sayFiles("good", words("files_imported"), granted ? "" : words("own_refused"));
+  } catch (error) {
+    sayFiles("bad", errorWords(error, "title"), errorWords(error, "cure"));
+  }
+  at("import-ask").hidden = true;
+  await show();
+});
+
 fillIn();
 document.title = words("options_title");
-at("port").value = DEFAULT_PORT;
 const given = new URLSearchParams(location.hash.slice(1));
 if (given.has("host")) at("host").value = given.get("host");
 await show();
 if (given.has("pair")) {
   history.replaceState(null, "", location.pathname); // a reload would spend the code twice
   await pair(given.get("pair"), Number(given.get("port") || DEFAULT_PORT));
-} else {
-  await showStatus(at("status"));
+  await show();
 }
+await showServer();
 setInterval(() => {
-  if (!document.hidden) showStatus(at("status"), { quiet: true });
+  if (!document.hidden) showServer({ quiet: true });
 }, STATUS_EVERY_MS);

@@ -5,19 +5,21 @@
   "use strict";
 
   const api = globalThis.browser ?? globalThis.chrome;
-  const { Overlay, Photo, PhotoError } = globalThis.pmask;
+  const { Overlay, PhotoError, Pick } = globalThis.pmask;
   const STATE_PATIENCE_MS = 5000;
+  const PAGE = crypto.randomUUID(); // this document's name towards the background, which cancels what a page leaves behind
 
   const { port1: line, port2: guardsEnd } = new MessageChannel();
   const overlay = new Overlay();
   const picks = new Map();
   const forgotten = new Set(); // ids that the guard gave up while the state was still being asked for
+  const passes = new Set(); // digests of photos whose original may go once more, on the person's word
 
   /** One message to the background. Rejects with a PhotoError: the background's, "lost" or "reload". */
   async function ask(name, payload = {}) {
     let answer;
     try {
-      answer = await api.runtime.sendMessage({ ...payload, name });
+      answer = await api.runtime.sendMessage({ ...payload, name, page: PAGE });
     } catch (error) {
       // After an update of the extension this script is an orphan; only a reload of the page helps.
       throw new PhotoError(api.runtime?.id ? "lost" : "reload", String(error?.message ?? error));
@@ -27,67 +29,85 @@
     return answer.value;
   }
 
-  let state = null; // a promise of whether PMask is on here
+  /** A message whose answer does not matter. */
+  const tell = (name, payload) => ask(name, payload).catch(() => {});
+
+  let state = null; // a promise of {on, originals}: is PMask on here, and may an original go on the person's word?
   let known = null; // what it resolved to last
-  function refreshState() {
+  function refreshState(fresh) {
     state = (async () => {
-      const patience = new Promise((resolve) => setTimeout(resolve, STATE_PATIENCE_MS, { on: true }));
-      // Not knowing is on: fail closed.
-      const { on } = await Promise.race([ask("state").catch(() => ({ on: true })), patience]);
-      known = on;
-      line.postMessage({ name: "state", on });
-      return on;
+      const unknown = { on: true, originals: "ask" }; // not knowing is on: fail closed
+      const patience = new Promise((resolve) => setTimeout(resolve, STATE_PATIENCE_MS, unknown));
+      known = await Promise.race([ask("state", { fresh }).catch(() => unknown), patience]);
+      line.postMessage({ name: "state", on: known.on });
+      return known;
     })();
   }
 
-  /** One choice of files by the person: settled as soon as every photo in it is final. */
-  class Pick {
-    constructor(id, photos, folder) {
-      this.id = id;
-      this.folder = folder;
-      this.entries = photos.map(({ index, file }) => ({ index, photo: new Photo(file, ask, () => this.#changed()) }));
-      this.photos = this.entries.map((entry) => entry.photo);
-      this.settled = false;
-    }
+  async function digest(file) {
+    const bytes = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
+    return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
 
-    start() {
-      overlay.show(this, {
-        retry: (photo) => photo.run(),
+  let done = 0; // photos protected in this document
+  const counted = new WeakMap(); // photo -> the last end that was told
+  function count(photo) {
+    const { state: end, error, summary, attempt } = photo;
+    const told = `${end} ${attempt}`;
+    if ((photo.isFinal || end === "failed") && counted.get(photo) !== told) {
+      counted.set(photo, told);
+      if (end === "protected") done += 1;
+      tell("ended", { state: end, summary, code: error?.code });
+    }
+    const photos = [...picks.values()].flatMap((pick) => pick.photos);
+    const failed = photos.filter(({ isOpen }) => isOpen).length;
+    tellCount({ pending: photos.filter(({ isFinal, isOpen }) => !isFinal && !isOpen).length, failed, done });
+  }
+
+  let lastCount = "";
+  function tellCount(tally) {
+    if (JSON.stringify(tally) === lastCount) return;
+    lastCount = JSON.stringify(tally);
+    tell("count", tally);
+  }
+
+  /** The browser asks before it leaves a page whose photo is still on its way: an upload must not get lost in silence. */
+  const warn = (event) => event.preventDefault();
+  const watchLeaving = () => (picks.size > 0 ? window.addEventListener : window.removeEventListener).call(window, "beforeunload", warn);
+
+  async function begin(id, files, folder, originals) {
+    const pick = new Pick(files, ask, {
+      changed(_, photo) {
+        overlay.update(pick);
+        count(photo);
+      },
+      settled(_, answers) {
+        picks.delete(id);
+        watchLeaving();
+        line.postMessage({ name: "settled", id, answers });
+        overlay.finish(pick);
+      },
+    });
+    picks.set(id, pick);
+    watchLeaving();
+    const allowed = originals !== "never";
+    overlay.show(pick, {
+      retry: (photo) => photo.run(),
+      choose: (photo, leaveOut) => photo.choose(leaveOut),
+      omit: (photo) => photo.decide("omitted"),
+      cancel: () => pick.cancel(),
+      pair: () => tell("openOptions"),
+      never: !allowed,
+      ...(allowed && {
         original: (photo) => photo.decide("original"),
-        omit: (photo) => photo.decide("omitted"),
-        cancel: () => this.cancel(),
-        pair: () => ask("openOptions").catch(() => {}),
-      });
-      for (const photo of this.photos) {
-        if (this.folder) photo.refuse("folder");
-        else photo.run();
-      }
-    }
-
-    cancel() {
-      for (const photo of this.photos) photo.decide("omitted");
-      this.#settle(null);
-    }
-
-    #changed() {
-      overlay.update(this);
-      if (this.photos.every((photo) => photo.isFinal)) {
-        this.#settle(
-          this.entries
-            .filter(({ photo }) => photo.state !== "omitted")
-            .map(({ index, photo }) =>
-              photo.state === "protected" ? { index, use: "protected", blob: photo.blob } : { index, use: "original" },
-            ),
-        );
-      }
-    }
-
-    #settle(answers) {
-      if (this.settled) return;
-      this.settled = true;
-      picks.delete(this.id);
-      line.postMessage({ name: "settled", id: this.id, answers });
-      overlay.finish(this);
+        once: async (photo) => passes.add(await digest(photo.file)),
+      }),
+    });
+    for (const photo of pick.photos) {
+      // Looked up only while there is a pass: hashing takes time.
+      if (allowed && passes.size > 0 && passes.delete(await digest(photo.file))) photo.decide("original");
+      else if (folder) photo.refuse("folder");
+      else if (!photo.isFinal) photo.run();
     }
   }
 
@@ -104,7 +124,7 @@
     const input = event.composedPath()[0];
     const files = (event.dataTransfer ?? event.clipboardData ?? input).files;
     if (!files || ![...files].some(({ type, name }) => type.startsWith("image/") || /\.(hei[cf]|jxl)$/i.test(name))) return;
-    if (known === false) return;
+    if (known?.on === false) return;
     event.stopImmediatePropagation();
     event.preventDefault();
     if (input.files) input.value = "";
@@ -117,15 +137,10 @@
       standing = routes;
     },
     async photos({ id, photos, folder }) {
-      const on = await state;
+      const { on, originals } = await state;
       if (forgotten.delete(id)) return;
-      if (!on) {
-        line.postMessage({ name: "settled", id, answers: photos.map(({ index }) => ({ index, use: "original" })) });
-        return;
-      }
-      const pick = new Pick(id, photos, folder);
-      picks.set(id, pick);
-      pick.start();
+      if (on) await begin(id, photos, folder, originals);
+      else line.postMessage({ name: "settled", id, answers: photos.map(({ index }) => ({ index, use: "original" })) });
     },
     forget({ id }) {
       if (picks.has(id)) picks.get(id).cancel();
@@ -137,14 +152,25 @@
 
   line.onmessage = ({ data }) => messages[data.name]?.(data);
   api.runtime.onMessage.addListener((message, sender) => {
-    if (sender.id === api.runtime.id && message.name === "state-changed") refreshState();
+    if (sender.id !== api.runtime.id) return;
+    if (message.name === "state-changed") refreshState(false);
+    if (message.name === "focus-card") overlay.focus();
   });
-  // A frame that goes away takes its photos with it; its overlay may stand in the frame above.
-  window.addEventListener("pagehide", (event) => {
-    if (!event.persisted) for (const pick of [...picks.values()]) pick.cancel();
+
+  // A page that is left takes its photos with it, also into the browser's cache of pages, where nothing of it runs. Its
+  // overlay may stand in the frame above.
+  let lost = false;
+  window.addEventListener("pagehide", () => {
+    lost = picks.size > 0;
+    for (const pick of [...picks.values()]) pick.cancel();
+  });
+  window.addEventListener("pageshow", ({ persisted }) => {
+    if (!persisted) return;
+    refreshState(true);
+    if (lost) overlay.notice("page_left");
   });
 
   // The guard, which ran just before, listens for this; no script of the page has run yet, so none can overhear it.
   window.dispatchEvent(new MessageEvent("pmask-line", { ports: [guardsEnd] }));
-  refreshState();
+  refreshState(true);
 })();

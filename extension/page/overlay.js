@@ -13,7 +13,7 @@
    */
   const KEPT = new Map(
     [
-      "extension_short", "close", "cancel", "leave_out", "upload_original", "upload_originals", "headline_failed_one",
+      "extension_short", "close", "close_done", "cancel", "leave_out", "upload_original", "upload_originals", "headline_failed_one",
       "headline_failed", "headline_pending_one", "headline_done", "state_sending", "result_original", "result_omitted",
       "error_reload_title", "error_reload_cure", "error_unexpected_title", "error_unexpected_cure",
     ].map((key) => [key, api.i18n.getMessage(key, ["…"])]),
@@ -28,10 +28,14 @@
     }
   }
 
-  const FADE_AFTER_MS = 5000;
+  const FADE_AFTER_MS = 6000;
   const FADE_MS = 400;
-  const NOTICE_MS = 6000;
+  const NOTICE_MS = 7000;
+  const KEEP_MS = 500;
   const THUMB_PX = 88; // twice its size on screen, for dense displays
+  const TILE_PX = 112;
+  const VIEW_PX = [776, 520];
+  const FACE_SHARE = 2.6; // the view around a face is so many times as wide as the face
   const NO_RETRY = ["folder", "reload"]; // trying again cannot help
 
   const STYLE = `
@@ -70,12 +74,16 @@
         box-shadow: 0 12px 32px rgb(0 0 0 / .5);
       }
     }
+    .card:focus { outline: none; }
+    .card:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
     header { display: flex; align-items: center; gap: 10px; padding: 12px 8px 10px 14px; }
     header svg { width: 22px; height: 22px; flex: none; }
-    h2 { flex: 1; margin: 0; font-size: 14px; font-weight: 650; overflow-wrap: anywhere; }
+    header > div { flex: 1; min-width: 0; }
+    h2 { margin: 0; font-size: 14px; font-weight: 650; overflow-wrap: anywhere; }
+    header p { margin: 0; color: var(--quiet); font-size: 12.5px; }
     ul { list-style: none; margin: 0; padding: 0; overflow-y: auto; }
     li { display: flex; gap: 12px; padding: 10px 14px 12px; border-top: 1px solid var(--line); }
-    .thumb { width: 44px; height: 44px; flex: none; border-radius: 8px; background: var(--fill); object-fit: cover; }
+    .thumb { display: block; width: 44px; height: 44px; flex: none; border-radius: 8px; background: var(--fill); object-fit: cover; }
     .body { flex: 1; min-width: 0; }
     .name { margin: 0; font-weight: 550; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
     .status { display: flex; gap: 6px; align-items: baseline; margin: 1px 0 0; color: var(--quiet); }
@@ -94,13 +102,30 @@
     :host(:dir(rtl)) .bar i { transform-origin: right; }
     .bar.waiting i { transform: scaleX(.3); animation: slide 1.4s ease-in-out infinite; }
     @keyframes slide { from { translate: -30% 0; } to { translate: 110% 0; } }
-    .actions { display: flex; flex-wrap: wrap; gap: 6px; margin-top: 10px; }
+    .actions { display: flex; flex-wrap: wrap; gap: 6px; margin-top: 10px; align-items: center; }
+    .actions.quiet { gap: 2px; margin: 4px 0 -4px -8px; }
+    .hint { margin: 6px 0 0; padding: 6px 9px; border-radius: 8px; background: var(--fill); font-size: 13px; }
+    .faces { display: grid; grid-template-columns: repeat(auto-fill, minmax(60px, 1fr)); gap: 8px; margin: 8px 0 0; padding: 0; border: 0; }
+    .faces legend { padding: 0; margin-bottom: 6px; }
+    .faces label { position: relative; display: block; cursor: pointer; }
+    .faces canvas { display: block; width: 100%; aspect-ratio: 1; border-radius: 10px; background: var(--fill); opacity: .55;
+      border: 3px solid transparent; transition: opacity .15s; }
+    .faces input { position: absolute; inset: 6px auto auto 6px; width: 18px; height: 18px; margin: 0; accent-color: var(--accent); }
+    .faces :checked + canvas { opacity: 1; border-color: var(--accent); }
+    .faces :focus-visible + canvas { outline: 2px solid var(--ink); outline-offset: 1px; }
+    .view { padding: 0 14px 12px; border-top: 1px solid var(--line); }
+    .view figure { position: relative; margin: 12px 0 0; border-radius: 10px; overflow: hidden; background: var(--fill); cursor: pointer;
+      touch-action: none; user-select: none; }
+    .view canvas { display: block; width: 100%; height: auto; max-height: min(260px, 40vh); object-fit: contain; }
+    .view figcaption { position: absolute; inset: 8px auto auto 8px; padding: 2px 9px; border-radius: 10px; font-size: 12px; font-weight: 600;
+      color: #fff; background: rgb(15 60 56 / .85); }
+    .view .showing-original figcaption { background: rgb(120 53 15 / .9); }
     button { font: inherit; font-size: 13px; font-weight: 550; min-height: 32px; padding: 4px 10px; white-space: nowrap; color: var(--ink);
       background: var(--fill); border: 1px solid var(--line); border-radius: 8px; cursor: pointer; }
     button:hover { border-color: var(--quiet); }
     button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
     button.main { color: var(--accent-ink); background: var(--accent); border-color: transparent; }
-    button.plain { min-height: 24px; margin: 6px 0 -4px -8px; padding: 2px 8px; color: var(--quiet); background: none; border-color: transparent;
+    button.plain { min-height: 28px; padding: 2px 8px; color: var(--quiet); background: none; border-color: transparent;
       font-weight: 450; text-decoration: underline; text-underline-offset: 2px; }
     button.close { width: 32px; padding: 0; font-size: 18px; line-height: 1; color: var(--quiet); background: none; border-color: transparent; }
     button.close:hover { color: var(--ink); background: var(--fill); }
@@ -110,11 +135,12 @@
       border-radius: 0 0 14px 14px; }
     .live { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
     [hidden] { display: none !important; }
+    @media (max-width: 380px) { li { gap: 9px; padding: 9px 10px 10px; } }
     @media (prefers-reduced-motion: reduce) {
-      .card, .bar i { animation: none; transition: none; }
+      .card, .bar i, .faces canvas { animation: none; transition: none; }
       .bar.waiting i { animation: none; transform: scaleX(.5); }
     }
-    @media (forced-colors: active) { .bar i { background: Highlight; } }
+    @media (forced-colors: active) { .bar i { background: Highlight; } .faces :checked + canvas { border-color: Highlight; } }
   `;
 
   /** An element with properties; "class" and attributes by their names, children as nodes or text. */
@@ -179,13 +205,66 @@
     return faces === 1 ? said : words("judged_face", face + 1, said);
   }
 
+  /** "about 20 s left", as coarse as it is known. @param {number | null} seconds */
+  function leftWords(seconds) {
+    if (seconds === null) return "";
+    if (seconds < 8) return words("left_moment");
+    if (seconds < 90) return words("left_seconds", Math.ceil(seconds / 5) * 5);
+    return words("left_minutes", Math.round(seconds / 60));
+  }
+
+  const facesWords = (count) => (count === 1 ? words("faces_found_one") : words("faces_found", count));
+
+  /** The picture in a file, or null where the browser cannot show its format. */
+  async function bitmapOf(blob, options) {
+    try {
+      return await createImageBitmap(blob, options);
+    } catch {
+      return null;
+    }
+  }
+
+  /** Draws the square around a box, with some room, into a canvas. */
+  function drawFace(canvas, image, [x, y, width, height]) {
+    const side = Math.max(width, height) * 1.35;
+    canvas.getContext("2d").drawImage(image, x + width / 2 - side / 2, y + height / 2 - side / 2, side, side, 0, 0, canvas.width, canvas.height);
+  }
+
+  /** The part of a photo that a view shows: around its largest face, in the view's proportions, within the photo. */
+  function windowAround(face, { width, height }) {
+    const [across, down] = VIEW_PX;
+    let wide = width;
+    let high = height;
+    if (face) {
+      wide = Math.min(width, Math.max(face[2] * FACE_SHARE, (face[3] * FACE_SHARE * across) / down));
+      high = Math.min(height, (wide * down) / across);
+    }
+    const x = face ? face[0] + face[2] / 2 - wide / 2 : 0;
+    const y = face ? face[1] + face[3] / 2 - high / 2 : 0;
+    return [Math.min(Math.max(x, 0), width - wide), Math.min(Math.max(y, 0), height - high), wide, high];
+  }
+
+  /** NAME.protected.EXT, as `pmask protect` names it. */
+  function copyName(name) {
+    const dot = name.lastIndexOf(".");
+    return dot > 0 ? `${name.slice(0, dot)}.protected${name.slice(dot)}` : `${name}.protected`;
+  }
+
+  function save(blob, name) {
+    const url = URL.createObjectURL(blob);
+    h("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  }
+
   /** One photo's line in the card. */
   class Row {
-    constructor(photo, single, choices) {
+    constructor(photo, single, choices, show) {
       this.photo = photo;
       this.single = single;
       this.choices = choices;
+      this.show = show;
       this.said = "";
+      this.isSettled = false;
       this.thumb = h("canvas", { class: "thumb", width: THUMB_PX, height: THUMB_PX, "aria-hidden": "true" });
       this.status = h("p", { class: "status" });
       this.bar = h("div", { class: "bar", role: "progressbar", "aria-label": photo.file.name, "aria-valuemin": 0, "aria-valuemax": 100 }, h("i"));
@@ -200,33 +279,32 @@
     }
 
     async #draw() {
-      try {
-        const size = { resizeHeight: THUMB_PX, resizeQuality: "medium" };
-        const image = await createImageBitmap(this.photo.file, size);
-        this.thumb.getContext("2d").drawImage(image, (THUMB_PX - image.width) / 2, 0);
-        image.close();
-      } catch {
-        // A format that the browser cannot show; the empty tile stays.
-      }
+      const image = await bitmapOf(this.photo.file, { resizeHeight: THUMB_PX, resizeQuality: "medium" });
+      if (!image) return; // the empty tile stays
+      this.thumb.getContext("2d").drawImage(image, (THUMB_PX - image.width) / 2, 0);
+      image.close();
     }
 
     /** @param {boolean} repeats the row above says the same cure @returns {string | null} what to say aloud, if new */
     update(repeats) {
       const { photo } = this;
-      const pending = !photo.isFinal && photo.state !== "failed";
+      const pending = !photo.isFinal && !photo.isOpen;
       let text;
       let tone = "plain";
       if (pending) text = progressWords(photo);
+      else if (photo.state === "choosing") text = words("choose_lead");
       else if (photo.state === "failed") [text, tone] = [errorWords(photo.error, "title"), "bad"];
       else ({ text, tone } = resultOf(photo));
 
       this.element.className = tone;
       const mark = { good: "✓", warn: "!", bad: "!" }[tone];
-      const found = pending && photo.faces ? (photo.faces === 1 ? words("faces_found_one") : words("faces_found", photo.faces)) : "";
-      this.status.replaceChildren(
-        ...(mark ? [h("span", { class: "mark", "aria-hidden": "true" }, mark)] : []),
-        h("span", {}, found ? `${text} · ${found}` : text),
-      );
+      const found = pending && photo.faces ? facesWords(photo.faces) : "";
+      const left = pending ? leftWords(photo.eta) : "";
+      const line = [text, found, left].filter(Boolean).join(" · ");
+      if (this.line !== line) {
+        this.line = line;
+        this.status.replaceChildren(...(mark ? [h("span", { class: "mark", "aria-hidden": "true" }, mark)] : []), h("span", {}, line));
+      }
 
       this.bar.hidden = !pending;
       const measured = photo.state === "running" && photo.progress > 0;
@@ -236,8 +314,8 @@
       else this.bar.removeAttribute("aria-valuenow");
 
       // The buttons are made anew only when they change, so that the focus stays where it is.
-      const kind = pending ? "pending" : photo.state === "failed" ? `failed ${photo.attempt} ${photo.error.code} ${repeats}` : photo.state;
-      if (kind !== this.kind) this.rest.replaceChildren(...(pending ? this.#pendingActions() : photo.state === "failed" ? this.#errorBlock(repeats) : this.#verdicts()));
+      const kind = pending ? "pending" : photo.isOpen ? `${photo.state} ${photo.attempt} ${photo.error?.code} ${repeats}` : photo.state;
+      if (kind !== this.kind) this.rest.replaceChildren(...this.#restOf(photo.state, repeats));
       this.kind = kind;
 
       const spoken = `${photo.file.name}: ${[text, found].filter(Boolean).join(", ")}`;
@@ -246,40 +324,155 @@
       return spoken;
     }
 
-    #pendingActions() {
-      return [this.#button("upload_original", "plain", "original")];
+    /** The page has been handed what it gets. */
+    settle() {
+      this.isSettled = true;
+      if (this.photo.state === "protected") this.rest.replaceChildren(...this.#restOf("protected", false));
+    }
+
+    #restOf(state, repeats) {
+      if (state === "failed") return this.#errorBlock(repeats);
+      if (state === "choosing") return this.#faces();
+      if (state === "protected") return [...this.#verdicts(), this.#doneActions()];
+      if (this.photo.isFinal) return [];
+      return [h("div", { class: "actions quiet" }, this.#omit("plain"), ...this.#original("plain"))];
     }
 
     /** What recognisers say of the result: one sentence, and under it each one's own. */
     #verdicts() {
-      const { state, summary, report } = this.photo;
-      if (state !== "protected" || !summary.judged) return [];
+      const { summary, report } = this.photo;
+      if (!summary.judged) return [];
       const faces = report?.faces ?? [];
       const lines = faces.flatMap(({ verdicts }, i) => verdicts.map((verdict) => h("p", {}, verdictWords(verdict, i, faces.length))));
       return [h("details", { class: "detail" }, h("summary", {}, judgedWords(summary.judged)), h("div", {}, ...lines))];
+    }
+
+    #doneActions() {
+      const { photo } = this;
+      const compare = button("compare", "plain", () => this.show(photo));
+      const keep = button("save_copy", "plain", () => save(photo.blob, copyName(photo.file.name)));
+      const once = this.isSettled && this.choices.once && photo.summary.status === "protected" ? [this.#once()] : [];
+      return h("div", { class: "actions quiet" }, compare, keep, ...once);
+    }
+
+    /** The page has the protected photo by now; the original can only go when it is chosen again. */
+    #once() {
+      const once = button("original_once", "plain", async () => {
+        await this.choices.once(this.photo);
+        once.replaceWith(h("p", { class: "hint", role: "status" }, words("original_once_hint")));
+      });
+      return once;
+    }
+
+    /** A tile for each face found, ticked: what is unticked stays as it is. */
+    #faces() {
+      const { photo } = this;
+      const boxes = photo.found.map((_box, i) => h("input", { type: "checkbox", checked: "", "aria-label": words("choose_face", i + 1) }));
+      const tiles = photo.found.map(() => h("canvas", { width: TILE_PX, height: TILE_PX, "aria-hidden": "true" }));
+      bitmapOf(photo.file).then((image) => {
+        if (image) tiles.forEach((tile, i) => drawFace(tile, image, photo.found[i]));
+        image?.close();
+      });
+      const go = button("choose_go", "main", () => this.choices.choose(photo, photo.found.filter((_box, i) => !boxes[i].checked)));
+      const refresh = () => {
+        const ticked = boxes.filter(({ checked }) => checked).length;
+        go.disabled = ticked === 0;
+        go.textContent = ticked === 1 ? words("choose_go_one") : words("choose_go", ticked);
+      };
+      refresh();
+      const grid = h("fieldset", { class: "faces", change: refresh }, ...boxes.map((box, i) => h("label", {}, box, tiles[i])));
+      grid.setAttribute("aria-label", words("choose_lead"));
+      return [grid, h("div", { class: "actions" }, go, this.#omit(""), ...this.#original(""))];
     }
 
     #errorBlock(repeats) {
       const { error } = this.photo;
       const block = repeats ? [] : [h("p", { class: "cure" }, errorWords(error, "cure"))];
       if (error.message && !repeats) block.push(h("p", { class: "detail" }, error.message));
-      const retry = NO_RETRY.includes(error.code) ? [] : [this.#button("retry", "main", "retry")];
-      const pair = PAIRING.includes(error.code) ? [this.#button("open_pairing", "main", "pair")] : [];
-      block.push(
-        h(
-          "div",
-          { class: "actions" },
-          ...pair,
-          ...retry,
-          this.#button("upload_original", "", "original"),
-          this.#button(this.single ? "cancel" : "leave_out", "", "omit"),
-        ),
-      );
+      if (this.choices.never && !repeats) block.push(h("p", { class: "detail" }, words("originals_never")));
+      const retry = NO_RETRY.includes(error.code) ? [] : [button("retry", "main", () => this.choices.retry(this.photo))];
+      const pair = PAIRING.includes(error.code) ? [button("open_pairing", "main", () => this.choices.pair())] : [];
+      block.push(h("div", { class: "actions" }, ...pair, ...retry, ...this.#original(""), this.#omit("")));
       return block;
     }
 
-    #button(key, look, choice) {
-      return button(key, look, () => this.choices[choice](this.photo));
+    #omit(look) {
+      return button(this.single ? "cancel" : "leave_out", look, () => this.choices.omit(this.photo));
+    }
+
+    #original(look) {
+      return this.choices.original ? [button("upload_original", look, () => this.choices.original(this.photo))] : [];
+    }
+  }
+
+  /** One photo in large, before and after: the original shows while the person holds it. */
+  class View {
+    #attempt = 0;
+
+    constructor(onClose) {
+      this.canvas = h("canvas", { width: VIEW_PX[0], height: VIEW_PX[1], role: "img" });
+      this.caption = h("figcaption");
+      this.figure = h("figure", {}, this.canvas, this.caption);
+      this.hold = h("button", { type: "button", "aria-pressed": "false" }, words("compare_hold"));
+      const close = h("button", { type: "button", class: "plain", click: onClose }, words("compare_close"));
+      this.element = h("div", { class: "view", hidden: "" }, this.figure, h("div", { class: "actions" }, this.hold, close));
+      for (const target of [this.figure, this.hold]) {
+        target.addEventListener("pointerdown", (event) => {
+          target.setPointerCapture(event.pointerId);
+          this.#turn(true);
+        });
+        for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) target.addEventListener(type, () => this.#turn(false));
+      }
+      const isPress = ({ key }) => key === " " || key === "Enter";
+      this.hold.addEventListener("keydown", (event) => {
+        if (!isPress(event)) return;
+        event.preventDefault();
+        this.#turn(true);
+      });
+      this.hold.addEventListener("keyup", (event) => isPress(event) && this.#turn(false));
+      this.hold.addEventListener("blur", () => this.#turn(false));
+      // A screen reader presses without holding.
+      this.hold.addEventListener("click", (event) => event.detail === 0 && this.#turn(this.hold.ariaPressed !== "true"));
+    }
+
+    async open(photo) {
+      const attempt = (this.#attempt += 1);
+      const images = await Promise.all([bitmapOf(photo.file), bitmapOf(photo.blob)]);
+      if (attempt !== this.#attempt) return;
+      this.photo = photo;
+      this.parts = images.map((image) => image && this.#cut(image, photo.report?.faces?.[0]?.box));
+      this.canvas.hidden = images.includes(null);
+      this.element.hidden = false;
+      this.#turn(false);
+      if (images.includes(null)) this.caption.textContent = words("compare_cannot");
+      this.hold.hidden = images.includes(null);
+    }
+
+    close() {
+      this.#attempt += 1;
+      this.element.hidden = true;
+      this.photo = this.parts = null;
+    }
+
+    #cut(image, face) {
+      const [x, y, wide, high] = windowAround(face, image);
+      const scale = Math.min(VIEW_PX[0] / wide, VIEW_PX[1] / high);
+      const part = h("canvas", { width: Math.round(wide * scale), height: Math.round(high * scale) });
+      part.getContext("2d").drawImage(image, x, y, wide, high, 0, 0, part.width, part.height);
+      image.close();
+      return part;
+    }
+
+    #turn(toOriginal) {
+      const part = this.parts?.[toOriginal ? 0 : 1];
+      if (!part) return;
+      const said = words(toOriginal ? "compare_original" : "compare_protected");
+      [this.canvas.width, this.canvas.height] = [part.width, part.height];
+      this.canvas.getContext("2d").drawImage(part, 0, 0);
+      this.canvas.setAttribute("aria-label", `${this.photo.file.name}: ${said}`);
+      this.caption.textContent = said;
+      this.figure.classList.toggle("showing-original", toOriginal);
+      this.hold.setAttribute("aria-pressed", toOriginal);
     }
   }
 
@@ -301,12 +494,18 @@
     #picks = new Map(); // pick -> {rows, choices}
     #fading = 0;
     #noticing = 0;
+    #keeping = 0;
 
-    /** Shows a pick. @param {{photos: Photo[]}} pick @param {Record<string, Function>} choices */
+    /**
+     * Shows a pick. Without `choices.original` the card offers no original.
+     *
+     * @param {{photos: Photo[]}} pick @param {Record<string, Function>} choices
+     */
     show(pick, choices) {
       clearTimeout(this.#fading);
       this.#mount();
-      const rows = pick.photos.map((photo) => new Row(photo, pick.photos.length === 1, choices));
+      const open = (photo) => this.view.open(photo);
+      const rows = pick.photos.map((photo) => new Row(photo, pick.photos.length === 1, choices, open));
       this.#picks.set(pick, { rows, choices, done: false });
       this.list.append(...rows.map((row) => row.element));
       this.update(pick);
@@ -320,7 +519,7 @@
       const isRepeat = (photo) => failed.find(({ error }) => error.code === photo.error?.code) !== photo;
       const news = shown.rows.map((row) => row.update(isRepeat(row.photo))).filter(Boolean);
       this.#showFooter();
-      this.headline.textContent = this.#headline();
+      this.#showHead();
       if (news.length > 0) this.live.textContent = news.join(". ");
     }
 
@@ -329,18 +528,28 @@
       const shown = this.#picks.get(pick);
       if (!shown) return;
       shown.done = true;
+      for (const row of shown.rows) row.settle();
       const { photos } = pick;
       if (photos.every(({ state }) => state === "omitted")) {
         this.#remove(pick);
         return;
       }
+      this.#showHead();
       if (this.#allDone() && this.#allWell()) this.#fadeSoon();
+    }
+
+    /** Puts the keyboard into the card, if there is one. */
+    focus() {
+      this.#card?.focus();
     }
 
     /** A sentence that goes away by itself. */
     notice(key) {
       this.#mount();
-      if (this.#picks.size === 0) this.headline.textContent = words("extension_short");
+      if (this.#picks.size === 0) {
+        this.#showHead();
+        this.headline.textContent = words("extension_short");
+      }
       clearTimeout(this.#noticing);
       this.note.textContent = words(key);
       this.note.hidden = false;
@@ -385,10 +594,32 @@
       return this.#photos().every(({ state, summary }) => state !== "protected" || isWell(summary));
     }
 
+    #showHead() {
+      this.headline.textContent = this.#headline();
+      this.progress.textContent = this.#progress();
+      const label = words(this.#allDone() ? "close_done" : "close");
+      this.close.setAttribute("aria-label", label);
+      this.close.title = label;
+    }
+
+    /** For several photos: "3 of 20 done · about 4 min left". */
+    #progress() {
+      const photos = this.#photos();
+      const ended = photos.filter(({ isFinal }) => isFinal);
+      if (photos.length < 2 || ended.length === photos.length) return "";
+      const took = ended.map(({ summary }) => summary?.seconds).filter((seconds) => seconds > 0);
+      const running = photos.filter(({ state, eta }) => state === "running" && eta !== null);
+      const waiting = photos.filter(({ state }) => state === "queued").length;
+      const each = took.reduce((sum, seconds) => sum + seconds, 0) / took.length;
+      const left = running.length > 0 && (took.length > 0 || waiting === 0) ? running[0].eta + (waiting && waiting * each) : null;
+      return [words("progress_of", ended.length, photos.length), leftWords(left)].filter(Boolean).join(" · ");
+    }
+
     #headline() {
       const photos = this.#photos();
       const failed = photos.filter(({ state }) => state === "failed").length;
       if (failed > 0) return failed === 1 ? words("headline_failed_one") : words("headline_failed", failed);
+      if (photos.some(({ state }) => state === "choosing")) return words("headline_choosing");
       const pending = photos.filter((photo) => !photo.isFinal).length;
       if (pending > 0) return pending === 1 ? words("headline_pending_one") : words("headline_pending", pending);
       return words("headline_done");
@@ -397,7 +628,8 @@
     #fadeSoon() {
       clearTimeout(this.#fading);
       this.#fading = setTimeout(() => {
-        if (this.#card?.matches(":hover, :focus-within")) {
+        // Somebody is reading, comparing, or about to press.
+        if (this.#card?.matches(":hover, :focus-within") || this.#card?.querySelector("details[open], .view:not([hidden])")) {
           this.#fadeSoon();
           return;
         }
@@ -408,10 +640,11 @@
 
     #remove(pick) {
       for (const row of this.#picks.get(pick).rows) row.element.remove();
+      if (pick.photos.includes(this.view.photo)) this.view.close();
       this.#picks.delete(pick);
       this.#showFooter();
       if (this.#picks.size === 0) this.#unmount();
-      else this.headline.textContent = this.#headline();
+      else this.#showHead();
     }
 
     /** Closing is cancelling: what is pending does not go. */
@@ -425,23 +658,30 @@
 
     #unmount() {
       clearTimeout(this.#fading);
+      clearInterval(this.#keeping);
+      this.view?.close();
       this.#host?.remove();
       this.#host = null;
       this.#card = null;
       this.#picks.clear();
     }
 
-    /** Builds the card, and puts it back when the page has thrown it out or has opened a dialog over it. */
     #mount() {
-      const place = placeFor();
       if (!this.#host) {
-        this.#build(place.ownerDocument);
-      } else if (this.#host.parentNode === place) {
-        this.#card.classList.remove("fading");
-        return;
+        this.#build(placeFor().ownerDocument);
+        this.#keeping = setInterval(() => this.#keep(), KEEP_MS);
       }
-      place.append(this.#host);
-      this.#host.showPopover();
+      this.#card.classList.remove("fading");
+      this.#keep();
+    }
+
+    /** Puts the card back when the page has thrown it out, hidden it, disabled it, or opened a dialog over it. */
+    #keep() {
+      const place = placeFor();
+      for (const { name } of [...this.#host.attributes]) if (name !== "popover") this.#host.removeAttribute(name);
+      if (this.#host.popover !== "manual") this.#host.popover = "manual";
+      if (this.#host.parentNode !== place) place.append(this.#host);
+      if (!this.#host.matches(":popover-open")) this.#host.showPopover();
     }
 
     #build(ownerDocument) {
@@ -450,17 +690,22 @@
       const root = this.#host.attachShadow({ mode: "closed" });
       root.adoptedStyleSheets = [styleFor(ownerDocument)];
       this.headline = h("h2");
+      this.progress = h("p");
+      this.view = new View(() => this.view.close());
       this.list = h("ul");
       this.footer = h("footer", { hidden: "" });
       this.note = h("p", { class: "notice", hidden: "" });
       this.live = h("div", { class: "live", role: "status", "aria-live": "polite" });
-      const close = h("button", { type: "button", class: "close", "aria-label": words("close"), title: words("close"), click: (event) => event.isTrusted && this.#close() }, "×");
-      this.#card = h("section", { class: "card", role: "region", "aria-label": words("extension_short") }, h("header", {}, sign(), this.headline, close), this.list, this.footer, this.note, this.live);
+      this.close = h("button", { type: "button", class: "close", click: (event) => event.isTrusted && this.#close() }, "×");
+      const header = h("header", {}, sign(), h("div", {}, this.headline, this.progress), this.close);
+      this.#card = h("section", { class: "card", role: "region", tabindex: -1, "aria-label": words("extension_short") });
+      this.#card.append(header, this.view.element, this.list, this.footer, this.note, this.live);
       this.#card.addEventListener("keydown", (event) => {
         if (event.key === "Escape") this.#close();
       });
       // What happens in the card is no business of the page: it would close its own dialog on a click beside it.
-      for (const type of ["click", "mousedown", "mouseup", "pointerdown", "pointerup", "keydown", "keyup", "keypress", "focusin", "focusout"]) {
+      const types = ["click", "mousedown", "mouseup", "pointerdown", "pointerup", "keydown", "keyup", "keypress", "focusin", "focusout", "change", "input"];
+      for (const type of types) {
         this.#card.addEventListener(type, (event) => event.stopPropagation());
       }
       root.append(this.#card);

@@ -1,32 +1,65 @@
-// The popup: the two switches, whether the daemon is there, and what became of the last photo.
+// The popup: the two switches, this page's photos, whether the daemon is there, and what became of the last photos.
 
 import { api } from "../background/api.js";
 import { hostIn } from "../background/sites.js";
-import { ask, fillIn, judgedWords, lastWords, showStatus, words } from "../shared/ui.js";
+import { ask, fillIn, judgedWords, make, resultWords, showStatus, toneOf, words } from "../shared/ui.js";
 
+const MOST_RESULTS = 5;
 const at = (id) => document.getElementById(id);
+
+/** How long ago, in the browser's language. */
+function ago(then) {
+  const minutes = Math.round((then - Date.now()) / 60_000);
+  const format = new Intl.RelativeTimeFormat(api.i18n.getUILanguage(), { numeric: "auto" });
+  return minutes > -60 ? format.format(minutes, "minute") : format.format(Math.round(minutes / 60), "hour");
+}
+
+function resultRow(result) {
+  const where = [result.site, ago(result.at)].filter(Boolean).join(" · ");
+  return make(
+    "li",
+    { className: toneOf(result) },
+    make("span", { textContent: resultWords(result) }),
+    make("span", { className: "quiet small", textContent: where }),
+  );
+}
+
+/** What the photos on this page have come to. */
+function hereWords({ pending, failed, done }) {
+  if (failed > 0) return words("badge_failed", failed);
+  if (pending > 0) return words("badge_pending", pending);
+  return done > 0 ? words("badge_done", done) : "";
+}
 
 async function show() {
   const [tab] = await api.tabs.query({ active: true, currentWindow: true });
-  const { enabled, site, last } = await ask("overview", { url: tab?.url });
+  const { enabled, managed, site, results, tally } = await ask("overview", { url: tab?.url, tab: tab?.id });
   at("enabled").checked = enabled;
+  at("enabled").disabled = managed.includes("enabled");
   at("site-switch").hidden = !site;
   at("other").hidden = Boolean(site);
   at("off-note").hidden = enabled && (!site || site.on);
   if (site) {
     at("site").textContent = site.name;
     at("site-on").checked = site.on;
-    at("site-on").disabled = !enabled;
+    at("site-on").disabled = !enabled || managed.includes("sitesOff");
     at("site-on").onchange = () => ask("setSite", { site: site.id, on: at("site-on").checked }).then(show);
+    // The person may have taken the permission back in the browser's own settings.
+    const origins = { origins: site.matches };
+    at("unseen").hidden = await api.permissions.contains(origins);
+    at("allow").onclick = () => api.permissions.request(origins).then(show);
   }
+  at("here").textContent = hereWords(tally);
+  at("here").hidden = !at("here").textContent;
   const host = tab?.url?.startsWith("https:") ? hostIn(tab.url) : null;
-  at("add").hidden = Boolean(site) || !host;
+  at("add").hidden = Boolean(site) || !host || managed.includes("hosts");
   if (host) {
     at("add").textContent = words("popup_add", host);
     at("add").onclick = () => openOptions(`#host=${encodeURIComponent(host)}`);
   }
-  at("last").textContent = lastWords(last);
-  at("judged").textContent = judgedWords(last?.judged);
+  at("none").hidden = results.length > 0;
+  at("results").replaceChildren(...results.slice(0, MOST_RESULTS).map(resultRow));
+  at("judged").textContent = judgedWords(results[0]?.summary?.judged);
 }
 
 async function openOptions(hash = "") {
@@ -35,9 +68,12 @@ async function openOptions(hash = "") {
   window.close();
 }
 
-at("enabled").addEventListener("change", () => ask("setEnabled", { on: at("enabled").checked }).then(show));
+at("enabled").addEventListener("change", () => ask("set", { values: { enabled: at("enabled").checked } }).then(show));
 at("options").addEventListener("click", () => openOptions());
+at("pair").addEventListener("click", () => openOptions());
 
 fillIn();
 await show();
+const { daemon } = await ask("overview", {});
+at("pair").hidden = Boolean(daemon);
 await showStatus(at("status"));

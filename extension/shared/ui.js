@@ -10,6 +10,7 @@ export const words = (key, ...values) => api.i18n.getMessage(key, values.map(Str
 export function fillIn(root = document) {
   document.documentElement.lang = api.i18n.getUILanguage();
   for (const element of root.querySelectorAll("[data-i18n]")) element.textContent = words(element.dataset.i18n);
+  for (const element of root.querySelectorAll("[data-i18n-label]")) element.setAttribute("aria-label", words(element.dataset.i18nLabel));
 }
 
 /** One message to the background (background/messages.js). Rejects with a PMaskError. */
@@ -25,32 +26,56 @@ export function errorWords(error, part) {
   return words(`error_${error.code}_${part}`) || words(`error_unexpected_${part}`);
 }
 
-/** Shows in `element` whether the daemon is there: a coloured dot, a sentence, and the cure when it is not. */
+/** A coloured dot, a sentence, and what helps. @param {"good" | "bad" | "busy" | ""} tone */
+export function sayStatus(element, tone, title, cure = "") {
+  element.className = `status ${tone}`;
+  const lines = [make("strong", { textContent: title })];
+  if (cure) lines.push(make("span", { textContent: cure }));
+  element.replaceChildren(...lines);
+}
+
+/** Shows in `element` whether the daemon is there, and the cure when it is not. */
 export async function showStatus(element, { quiet = false } = {}) {
-  const say = (tone, title, cure = "") => {
-    element.className = `status ${tone}`;
-    const lines = [Object.assign(document.createElement("strong"), { textContent: title })];
-    if (cure) lines.push(Object.assign(document.createElement("span"), { textContent: cure }));
-    element.replaceChildren(...lines);
-  };
-  if (!quiet) say("busy", words("status_checking"));
+  if (!quiet) sayStatus(element, "busy", words("status_checking"));
   try {
     const { version } = await ask("status");
-    say("good", words("status_good", version));
+    sayStatus(element, "good", words("status_good", version));
     return true;
   } catch (error) {
-    say("bad", errorWords(error, "title"), errorWords(error, "cure"));
+    sayStatus(element, "bad", errorWords(error, "title"), errorWords(error, "cure"));
     return false;
   }
 }
 
-/** The last photo's result in words. @param {object | null} last of X-PMask-Report */
-export function lastWords(last) {
-  if (!last) return words("popup_none");
-  if (last.status === "no_face") return words("result_no_face");
-  if (last.status === "already_protected") return words("result_already");
-  if (last.hidden < last.faces) return words("result_partly", last.faces - last.hidden, last.faces);
-  return last.faces === 1 ? words("result_protected_one") : words("result_protected", last.faces);
+/** An element with properties and children. */
+export function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+/** A photo's end in words. @param {{state: string, code?: string, summary?: object}} result of store.addResult */
+export function resultWords({ state, code, summary }) {
+  if (state === "failed") return errorWords({ code }, "title");
+  if (state !== "protected") return words(`result_${state}`);
+  const { status, faces, hidden } = summary;
+  if (status === "already_protected") return words("result_already");
+  if (hidden < faces) return words("result_partly", faces - hidden, faces);
+  return faces === 1 ? words("result_protected_one") : words("result_protected", faces);
+}
+
+/** Is it well, or something to look at? @returns {"good" | "plain" | "warn"} */
+export function toneOf({ state, summary }) {
+  if (state === "no_face" || state === "omitted") return "plain";
+  const { faces, hidden, judged } = summary ?? {};
+  return state === "protected" && hidden === faces && (!judged || judged.fooled === judged.recognisers) ? "good" : "warn";
+}
+
+/** Hands a text to the person as a file. */
+export function saveText(name, text) {
+  const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  make("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 /** What recognisers said of it, if they were asked: "4 of 4 recognisers no longer match it (also after Instagram), ..." */

@@ -15,10 +15,10 @@ async def page(guarded, demo):
     return await guarded.open(demo.url("react"))
 
 
-async def switch(browser, key, on, site="null"):
+async def switch(browser, message, on):
     """Throws one of the popup's switches."""
     popup = await browser.open(browser.extension_url("popup/popup.html"))
-    sent = await popup.evaluate(f"chrome.runtime.sendMessage({{name: {key!r}, on: {str(on).lower()}, site: {site}}})")
+    sent = await popup.evaluate(f"chrome.runtime.sendMessage({message % str(on).lower()})")
     assert "error" not in sent
     await popup.close()
 
@@ -119,18 +119,20 @@ async def test_the_form_is_held_while_a_photo_is_pending(guarded, daemon, demo, 
     assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
 
 
-@pytest.mark.parametrize(("key", "site"), [("setEnabled", "null"), ("setSite", "'demo'")])
-async def test_switched_off_means_untouched(guarded, demo, photos, key, site):
+@pytest.mark.parametrize(
+    "message", ["{name: 'set', values: {enabled: %s}}", "{name: 'setSite', site: 'demo', on: %s}"], ids=["all", "site"]
+)
+async def test_switched_off_means_untouched(guarded, demo, photos, message):
     """Off is off: the original goes, the event is the browser's own; a page that is open hears of the switch."""
     page = await guarded.open(demo.url("react"))
-    await switch(guarded, key, False, site)
+    await switch(guarded, message, False)
     await page.evaluate("addEventListener('change', (e) => { window.trusted = e.isTrusted }, true)")
     await asyncio.sleep(0.5)
     await page.choose(INPUT, [photos["eileen.jpg"]])
     [file] = await demo.wait_for(1)
     assert photos["eileen.jpg"].read_bytes() == demo.bytes_of(file)
     assert await page.evaluate("window.trusted") is True
-    await switch(guarded, key, True, site)
+    await switch(guarded, message, True)
     await asyncio.sleep(0.5)
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await demo.wait_for(2)
@@ -178,7 +180,7 @@ async def test_under_the_strictest_policy(guarded, demo, photos):
 async def test_the_strength_reaches_the_daemon(guarded, daemon, demo, photos):
     """The slider is no ornament."""
     options = await guarded.open(guarded.extension_url("options/options.html"))
-    await options.evaluate("chrome.runtime.sendMessage({name: 'setDelta', delta: 2.5})")
+    await options.evaluate("chrome.runtime.sendMessage({name: 'set', values: {delta: 2.5}})")
     page = await guarded.open(demo.url("react"))
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await demo.wait_for(1)

@@ -80,7 +80,8 @@ async def test_the_whole_way(demo, tmp_path_factory):
             await page.choose("document.getElementById('photo')", [photo])
             [file] = await demo.wait_for(1, timeout=MASK_S)
             said = await Card(page).wait_for("face")
-            last = await options.evaluate("chrome.storage.session.get('last').then(({ last }) => last)")
+            ended = "chrome.storage.session.get('results').then(({ results }) => results?.[0]?.summary)"
+            last = await options.wait_for(ended)
     received = Image.open(io.BytesIO(demo.bytes_of(file)))
     assert (received.format, received.size, file.name, file.type) == ("PNG", (512, 512), "astronaut.png", "image/png")
     change = np.abs(np.asarray(received.convert("RGB"), dtype=int) - original).max(axis=2)

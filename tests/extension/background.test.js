@@ -12,6 +12,7 @@ const read = async (path) => JSON.parse(await readFile(new URL(`../../extension/
 const manifest = await read("manifest.json");
 const shipped = await read("sites.json");
 const api = (globalThis.browser = fakeApi(manifest));
+globalThis.navigator ??= { userAgent: "node", hardwareConcurrency: 2 };
 const realFetch = globalThis.fetch;
 globalThis.fetch = async (url, how) =>
   String(url).startsWith("chrome-extension:") ? { json: async () => shipped } : realFetch(url, how);
@@ -21,6 +22,8 @@ const { registrations } = await load("background/scripts.js");
 const { MESSAGES, answer, mayAsk } = await load("background/messages.js");
 const daemon = await load("background/daemon.js");
 const store = await load("background/store.js");
+const settings = await load("background/settings.js");
+const tabs = await load("background/tabs.js");
 
 test("a pattern covers its host, its subdomains where it says so, and no look-alike", () => {
   const cases = [
@@ -69,12 +72,12 @@ test("a page may ask what pages need, and nothing else", async () => {
   const page = { id: "ours", url: "https://x.com/", tab: { id: 1 } };
   const options = { id: "ours", url: "chrome-extension://ours/options/options.html", tab: { id: 2 } };
   for (const [name, entry] of Object.entries(MESSAGES)) {
-    assert.equal(mayAsk(entry, page, ours), entry.from === "page", name);
-    assert.equal(mayAsk(entry, options, ours), entry.from === "extension", name);
+    assert.equal(mayAsk(entry, page, ours), entry.from !== "extension", name);
+    assert.equal(mayAsk(entry, options, ours), entry.from !== "page", name);
     assert.equal(mayAsk(entry, { ...page, id: "another" }, ours), false, name);
   }
-  const fromPages = Object.keys(MESSAGES).filter((name) => MESSAGES[name].from === "page");
-  assert.deepEqual(fromPages.sort(), ["cancel", "follow", "openOptions", "protect", "result", "state"]);
+  const fromPages = Object.keys(MESSAGES).filter((name) => MESSAGES[name].from !== "extension");
+  assert.deepEqual(fromPages.sort(), ["cancel", "count", "ended", "follow", "openOptions", "protect", "result", "state"]);
   assert.equal((await answer({ name: "unpair" }, page)).error.message, "not allowed");
   assert.equal((await answer({ name: "toString" }, options)).error.message, "not allowed");
   assert.equal((await answer(undefined, options)).error.message, "not allowed");
@@ -92,6 +95,74 @@ test("switches that are thrown at once both stay", async () => {
   assert.deepEqual((await store.read()).sitesOff.sort(), ["vk", "x"]);
   await ask("setSite", { site: "x", on: true });
   assert.deepEqual((await store.read()).sitesOff, ["vk"]);
+});
+
+test("a setting that may not be is refused, and nothing is kept of it", async () => {
+  const bad = [{ delta: 9 }, { omega: 0.5 }, { team: [] }, { faces: "some" }, { originals: "always" }, { enabled: 1 }, { daemon: null }, { toString: 1 }];
+  for (const values of bad) await assert.rejects(ask("set", { values }), { code: "bad_option" }, JSON.stringify(values));
+  await ask("set", { values: settings.PRESETS.fine });
+  assert.equal((await store.read()).omega, settings.PRESETS.fine.omega);
+  await ask("set", { values: settings.PRESETS.strong });
+});
+
+test("what the organisation has set is what counts, and cannot be changed", async (t) => {
+  t.after(() => Object.keys(api.managed).forEach((key) => delete api.managed[key]));
+  Object.assign(api.managed, { originals: "never", delta: "much", unknown: 1 });
+  const { originals, delta, managed } = await store.read();
+  assert.deepEqual([originals, delta, managed], ["never", 1, ["originals"]]);
+  await assert.rejects(ask("set", { values: { originals: "ask" } }), { code: "managed" });
+});
+
+test("settings go to a file and come back from it, without the daemon", async () => {
+  await store.update(() => ({ daemon: { port: 1, token: "secret", client: { id: "c", name: "me" } }, sitesOff: ["x"], team: ["dlib"] }));
+  const file = await ask("exportSettings");
+  assert.ok(!JSON.stringify(file).includes("secret"));
+  await store.update(() => ({ sitesOff: [], team: null, daemon: null }));
+  await ask("importSettings", { file });
+  const { sitesOff, team, daemon: mine } = await store.read();
+  assert.deepEqual([sitesOff, team, mine], [["x"], ["dlib"], null]);
+  await store.update(() => ({ sitesOff: [], team: null }));
+  for (const bad of [null, {}, { ...file, product: "other" }, { ...file, values: { delta: -1 } }, { ...file, values: { daemon: {} } }]) {
+    await assert.rejects(ask("importSettings", { file: bad }), { code: "bad_settings" });
+  }
+});
+
+test("diagnostics hold no photo, name or token", async (t) => {
+  t.after(() => store.update(() => ({ daemon: null, hosts: [], sitesOff: [] })));
+  const mine = { port: 1, token: "secret-token", client: { id: "c", name: "Eve's laptop" } };
+  await store.update(() => ({ daemon: mine, hosts: ["private.example"], sitesOff: ["private.example", "x"] }));
+  await store.addResult({ state: "failed", code: "daemon_off", site: "Private", at: 1 });
+  const text = JSON.stringify(await ask("diagnostics"));
+  for (const word of ["secret-token", "Eve", "private.example", "Private"]) assert.ok(!text.includes(word), word);
+  assert.deepEqual(JSON.parse(text).results[0], { state: "failed", code: "daemon_off", at: 1 });
+  assert.deepEqual(JSON.parse(text).health, { error: "daemon_off" });
+});
+
+test("the daemon is told what was set: a look first when the person wants to be asked", () => {
+  const plain = { delta: 1, omega: 0.017, team: null, faces: "all" };
+  assert.deepEqual(settings.choicesOf(plain, null), { delta: 1, omega: 0.017 });
+  const asking = { ...plain, team: ["dlib"], faces: "ask" };
+  assert.deepEqual(settings.choicesOf(asking, null), { delta: 1, omega: 0.017, team: ["dlib"], look: true });
+  assert.deepEqual(settings.choicesOf(asking, []), { delta: 1, omega: 0.017, team: ["dlib"] });
+  assert.deepEqual(settings.choicesOf(asking, [[1, 2, 3, 4]]), { delta: 1, omega: 0.017, team: ["dlib"], leave_out: [[1, 2, 3, 4]] });
+});
+
+const PAGE = (tab, frame = 0) => ({ id: "ours", url: "https://x.com/", tab: { id: tab }, frameId: frame });
+
+test("the badge counts the photos of a tab, over its frames, and starts anew with the page", async () => {
+  const say = (tally, sender) => answer({ name: "count", ...tally }, sender);
+  await say({ pending: 1, failed: 0, done: 2 }, PAGE(7));
+  assert.equal(api.badges[7], "…");
+  await say({ pending: 0, failed: 1, done: 0 }, PAGE(7, 3));
+  assert.equal(api.badges[7], "!");
+  await say({ pending: 0, failed: 0, done: 2 }, PAGE(7));
+  await say({ pending: 0, failed: 0, done: 1 }, PAGE(7, 3));
+  assert.equal(api.badges[7], "3");
+  await say({ pending: 0, failed: 0, done: 5 }, PAGE(8));
+  await answer({ name: "state", page: "next", fresh: true }, PAGE(7));
+  assert.deepEqual(await tabs.tallyOf(7), { pending: 0, failed: 0, done: 0 });
+  await say({ pending: -1, failed: "1", done: 1.5 }, PAGE(8));
+  assert.deepEqual(await tabs.tallyOf(8), { pending: 0, failed: 0, done: 0 });
 });
 
 test("own hosts are added and removed with their scripts", async () => {
@@ -136,6 +207,47 @@ test("a proven daemon gets the token and the photo, with no cookie and nothing c
   assert.equal(health.headers.authorization, undefined);
   assert.deepEqual([job.method, job.path, job.headers.authorization], ["POST", "/v1/jobs", `Bearer ${TOKEN}`]);
   assert.equal(job.headers["x-pmask-options"], '{"delta":1}');
+});
+
+test("photos of a page that has gone are cancelled, those of others are not", async (t) => {
+  let made = 0;
+  const server = await serve(GOOD, ({ method }) => (method === "POST" ? { status: 202, body: { id: `job${(made += 1)}` } } : { status: 204 }));
+  t.after(async () => {
+    server.close();
+    await store.update(() => ({ daemon: null }));
+  });
+  await store.update(() => ({ daemon: { port: server.port, token: TOKEN, client: { id: "c", name: "me" } } }));
+  const protect = (ticket, page, sender) => answer({ name: "protect", file: new Blob(["photo"]), ticket, page }, sender);
+  const cancelled = () => server.requests.filter(({ method }) => method === "DELETE").map(({ path }) => path.split("/").at(-1));
+  const [first, again] = [await protect("t1", "a", PAGE(1)), await protect("t1", "a", PAGE(1))];
+  assert.deepEqual([first.value.id, again.value.id], ["job1", "job1"]);
+  await protect("t2", "b", PAGE(1, 4));
+  await protect("t3", "c", PAGE(2));
+  await protect("t4", "d", PAGE(3));
+  await answer({ name: "state", page: "e", fresh: true }, PAGE(1, 4));
+  assert.deepEqual(cancelled(), ["job2"]);
+  await answer({ name: "state", page: "a", fresh: true }, PAGE(1));
+  assert.deepEqual(cancelled(), ["job2"]);
+  await answer({ name: "state", page: "f", fresh: true }, PAGE(1));
+  assert.deepEqual(cancelled(), ["job2", "job1"]);
+  await tabs.tabGone(2);
+  assert.deepEqual(cancelled(), ["job2", "job1", "job3"]);
+  await answer({ name: "cancel", job: "job4" }, PAGE(3));
+  await tabs.tabGone(3);
+  assert.deepEqual(cancelled(), ["job2", "job1", "job3", "job4"]);
+});
+
+test("unpairing has the daemon forget us, if it is there", async (t) => {
+  const server = await serve(GOOD, () => ({ status: 204 }));
+  t.after(() => store.update(() => ({ daemon: null })));
+  const mine = { port: server.port, token: TOKEN, client: { id: "c", name: "me" } };
+  await store.update(() => ({ daemon: mine }));
+  assert.deepEqual(await ask("unpair"), { revoked: true });
+  assert.deepEqual(server.requests.map(({ method, path }) => `${method} ${path}`), ["GET /v1/health", "DELETE /v1/client"]);
+  server.close();
+  await store.update(() => ({ daemon: { ...mine, port: 1 } }));
+  assert.deepEqual(await ask("unpair"), { revoked: false });
+  assert.equal((await store.read()).daemon, null);
 });
 
 for (const [what, health, code] of [

@@ -43,13 +43,21 @@ export function fakeApi(manifest = {}) {
     };
   };
   const scripts = [];
+  const managed = {};
+  const badges = {};
   return {
-    storage: { local: area(), session: area() },
+    storage: { local: area(), session: area(), managed: { get: async () => managed } },
+    managed, // what an organisation has set
     runtime: { id: "ours", getURL: (path) => `chrome-extension://ours/${path}`, getManifest: () => manifest },
     tabs: { query: async () => [] },
-    action: { setBadgeText: async () => {}, setBadgeBackgroundColor: async () => {} },
-    i18n: { getMessage: (key) => key },
-    permissions: { remove: async () => true },
+    badges, // tab -> the badge's text
+    action: {
+      setBadgeText: async ({ tabId, text }) => (badges[tabId ?? "all"] = text),
+      setBadgeBackgroundColor: async () => {},
+      setTitle: async () => {},
+    },
+    i18n: { getMessage: (key) => key, getUILanguage: () => "en" },
+    permissions: { remove: async () => true, contains: async () => true },
     scripting: {
       scripts,
       getRegisteredContentScripts: async () => [...scripts],

@@ -16,6 +16,10 @@ PROTOCOL = (ROOT / "localserver" / "PROTOCOL.md").read_text(encoding="utf-8")
 MANIFEST = json.loads((EXTENSION / "manifest.json").read_text(encoding="utf-8"))
 SITES = json.loads((EXTENSION / "sites.json").read_text(encoding="utf-8"))
 MESSAGES = json.loads((EXTENSION / "_locales/en/messages.json").read_text(encoding="utf-8"))
+LOCALES = {
+    path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted((EXTENSION / "_locales").glob("*/messages.json"))
+}
 DAEMON_JS = (EXTENSION / "background/daemon.js").read_text(encoding="utf-8")
 
 SCRIPTS = [path for path in EXTENSION.rglob("*.js")]
@@ -100,18 +104,89 @@ def test_every_error_has_its_words_and_cure():
     }
 
 
-def test_words_are_all_there_and_all_used():
-    """A missing key shows as an empty line; one that nobody uses misleads a translator."""
+def used_words() -> set[str]:
+    """Keys of sentences that the sources name, by themselves or as a family."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
     used = set(re.findall(r'(?:words|getMessage|notice|button|#button)\(\s*"(\w+)"', text))
-    used |= set(re.findall(r'data-i18n="(\w+)"', text)) | set(re.findall(r"__MSG_(\w+)__", text))
+    used |= set(re.findall(r'data-i18n(?:-label)?="(\w+)"', text)) | set(re.findall(r"__MSG_(\w+)__", text))
     used |= {key for key in re.findall(r'"(\w+)"', text) if key in MESSAGES}
     stages = re.search(r"`stage`[^.]*? one of (.*?)\.", PROTOCOL, re.S)
     used |= {f"stage_{stage}" for stage in re.findall(r"`(\w+)`", stages[1])}
     used |= {f"state_{state}" for state in ("waiting", "sending", "queued", "fetching")}
     used |= {f"result_{state}" for state in ("no_face", "original", "omitted")}
+    presets = re.search(r"PRESETS = (.*?)\);", (EXTENSION / "background/settings.js").read_text(encoding="utf-8"), re.S)
+    names = re.findall(r"(\w+): \{", presets[1])
+    return used | {f"preset_{name}{part}" for name in names for part in ("", "_words")}
+
+
+def test_words_are_all_there_and_all_used():
+    """A missing key shows as an empty line; one that nobody uses misleads a translator."""
+    used = used_words()
     assert sorted(used) == sorted(key for key in MESSAGES if not key.startswith("error_") or key in used)
     assert not used - set(MESSAGES)
+
+
+def test_every_locale_is_there():
+    """The six that the manifest's texts and the pages speak."""
+    assert {"en", "de", "es", "fr", "pt_BR", "zh_CN"} == set(LOCALES)
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_every_locale_says_everything_with_the_same_values(locale):
+    """A sentence that lacks a number, or is missing, would leave a hole in the card."""
+    said = LOCALES[locale]
+    assert sorted(MESSAGES) == sorted(said)
+    for key, entry in said.items():
+        assert entry["message"].strip(), key
+        named = set(re.findall(r"\$([A-Z]+)\$", entry["message"]))
+        assert named == {name.upper() for name in entry.get("placeholders", {})}, key
+        assert entry.get("placeholders", {}) == MESSAGES[key].get("placeholders", {}), key
+
+
+# Figures and names, and words that two languages share.
+ALIKE = {
+    "extension_short",
+    "preset_figures",
+    "pair_code",
+    "pair_port",
+    "compare_original",
+    "server_heading",
+    "sites_heading",
+    "popup_options",
+    "own_label",
+    "delta_label",
+}
+
+
+@pytest.mark.parametrize("locale", sorted(set(LOCALES) - {"en"}))
+def test_a_translation_is_one(locale):
+    """No English was left standing."""
+    same = [key for key, entry in LOCALES[locale].items() if entry["message"] == MESSAGES[key]["message"]]
+    assert set(same) <= ALIKE, same
+
+
+def test_no_words_are_written_into_the_pages():
+    """What is not in _locales cannot be translated."""
+    for path in EXTENSION.rglob("*.html"):
+        body = re.sub(r"<title>PMask</title>|<!doctype html>", "", path.read_text(encoding="utf-8"))
+        assert [] == re.findall(r">\s*([^<>\s][^<>]*)<", body), path
+        assert not re.findall(r'(?:title|aria-label|alt)="[^"]+"', body), path
+    for path in SCRIPTS:
+        code = path.read_text(encoding="utf-8")
+        shown = re.findall(r'(?:textContent|title|innerText|ariaLabel|placeholder)\s*[=:]\s*"([^"]+)"', code)
+        shown += re.findall(r'"(?:title|alt|aria-label)":?,?\s*"([^"]+)"', code)
+        assert [] == shown, path
+
+
+def test_managed_settings_are_the_settings():
+    """An administrator's key that the extension does not know would be ignored in silence."""
+    schema = json.loads((EXTENSION / MANIFEST["storage"]["managed_schema"]).read_text(encoding="utf-8"))
+    source = (EXTENSION / "background/settings.js").read_text(encoding="utf-8")
+    table = re.search(r"SETTINGS = Object.freeze\(\{(.*?)\n\}\)", source, re.S)[1]
+    assert re.findall(r"^  (\w+): \{ initial", table, re.M) == list(schema["properties"])
+    for key, rule in schema["properties"].items():
+        for value in rule.get("enum", []):
+            assert f'"{value}"' in re.search(rf"  {key}: .*", table)[0]
 
 
 def test_the_client_speaks_the_protocol():

@@ -1,0 +1,74 @@
+// What a person, or their organisation, may set: each key with what it is at first and what it may be. Storage, import
+// and managed_schema.json know no other keys.
+
+import { PMaskError } from "./errors.js";
+import { hostIn } from "./sites.js";
+
+/**
+ * Points on the curve that docs/protection.md measured: omega is half of one minus SSIM. With "strong" 91 of 100 searches
+ * did not find the person first, with "fine" 32; "balanced" lies between and was not measured.
+ */
+export const PRESETS = Object.freeze({
+  fine: { delta: 1, omega: 0.0085 },
+  balanced: { delta: 1, omega: 0.0125 },
+  strong: { delta: 1, omega: 0.017 },
+});
+
+export const RANGES = Object.freeze({ delta: [0.2, 3], omega: [0.004, 0.03] });
+
+const oneOf = (...values) => (value) => values.includes(value);
+const within = ([least, most]) => (value) => typeof value === "number" && value >= least && value <= most;
+const texts = (value) => Array.isArray(value) && value.every((text) => typeof text === "string") && new Set(value).size === value.length;
+
+/** @type {Record<string, {initial: any, valid: (value: any) => boolean}>} */
+export const SETTINGS = Object.freeze({
+  enabled: { initial: true, valid: oneOf(true, false) }, // everywhere
+  sitesOff: { initial: [], valid: texts }, // ids of sites
+  hosts: { initial: [], valid: (value) => texts(value) && value.every((host) => hostIn(host) === host) }, // beside sites.json
+  delta: { initial: PRESETS.strong.delta, valid: within(RANGES.delta) },
+  omega: { initial: PRESETS.strong.omega, valid: within(RANGES.omega) },
+  team: { initial: null, valid: (value) => value === null || (texts(value) && value.length > 0) }, // null: the daemon's own
+  faces: { initial: "all", valid: oneOf("all", "ask") },
+  originals: { initial: "ask", valid: oneOf("ask", "never") }, // may a photo go unprotected on the person's word?
+});
+
+export const INITIAL = Object.freeze(Object.fromEntries(Object.entries(SETTINGS).map(([key, { initial }]) => [key, initial])));
+
+/** Throws bad_option unless every key is known and every value may be. @param {object} values @returns {object} the same */
+export function checked(values) {
+  for (const [key, value] of Object.entries(values)) {
+    if (!Object.hasOwn(SETTINGS, key) || !SETTINGS[key].valid(value)) throw new PMaskError("bad_option", `${key} ${JSON.stringify(value)}`);
+  }
+  return values;
+}
+
+/** Those of the values that are known and may be; the rest is left out. @returns {object} */
+export function usable(values) {
+  return Object.fromEntries(Object.entries(values ?? {}).filter(([key, value]) => Object.hasOwn(SETTINGS, key) && SETTINGS[key].valid(value)));
+}
+
+/** The settings as a file for another browser; not the daemon, whose token stays here. @returns {object} */
+export function exported(settings) {
+  return { product: "pmask", settings: 1, values: Object.fromEntries(Object.keys(SETTINGS).map((key) => [key, settings[key]])) };
+}
+
+/** What such a file sets. Throws bad_settings when it is none of ours, or holds a value that may not be. */
+export function imported(file) {
+  if (file?.product !== "pmask" || file.settings !== 1 || typeof file.values !== "object" || !file.values) throw new PMaskError("bad_settings");
+  try {
+    return checked(file.values);
+  } catch (error) {
+    throw new PMaskError("bad_settings", error.message);
+  }
+}
+
+/** The daemon's options for a photo (PROTOCOL.md). @param {object} settings @param {number[][] | null} leaveOut */
+export function choicesOf({ delta, omega, team, faces }, leaveOut) {
+  return {
+    delta,
+    omega,
+    ...(team && { team }),
+    ...(leaveOut?.length > 0 && { leave_out: leaveOut }),
+    ...(faces === "ask" && !leaveOut && { look: true }),
+  };
+}
