@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import socket
 import time
 from collections.abc import Callable
@@ -37,9 +38,14 @@ def mark(data: bytes) -> bytes:
     return out.getvalue()
 
 
+def box_of(face: int) -> list[float]:
+    """Where the fake engine finds a face: x, y, width, height."""
+    return [40.0 + 100 * face, 60.0, 80.0, 90.0]
+
+
 @dataclass(kw_only=True)
 class FakeEngine:
-    """Marks photos at once, or after ``seconds``; or fails with ``error``; or finds no face."""
+    """Marks photos at once, or after ``seconds``; or fails with ``error``; or finds no face; or only looks for them."""
 
     faces: int = 2
     hidden: int = 2
@@ -67,12 +73,17 @@ class FakeEngine:
             raise Cancelled("cancelled")
         if self.error:
             raise self.error
+        found = [box_of(i) for i in range(self.faces)]
+        if options.look and found:
+            report = {"status": "looked", "faces": [], "found": found, "seconds": 0.1, "judged": None}
+            return Protection(data=b"", report=report)
         verdict = {"sentence": "sface no longer matches it", "angle": 99.6, "threshold": 68.8}
         face = {"converged": False, "ssim": 0.97, "verdicts": [verdict]}
-        faces = [{**face, "hidden": i < self.hidden} for i in range(self.faces)]
+        kept = [box for box in found if tuple(box) not in options.leave_out]
+        faces = [{**face, "box": box, "hidden": i < self.hidden} for i, box in enumerate(kept)]
         status = "protected" if faces else "no_face"
         judged = {"recognisers": 4, "fooled": self.fooled, "unseen": 2, "upload": "Instagram"} if faces else None
-        report = {"status": status, "faces": faces, "seconds": 0.1, "judged": judged}
+        report = {"status": status, "faces": faces, "found": found, "seconds": 0.1, "judged": judged}
         return Protection(data=mark(data) if faces else b"", report=report)
 
     async def close(self) -> None:
@@ -101,6 +112,11 @@ class Daemon:
         if self._runner:
             await self._runner.cleanup()
             self._runner = None
+
+    async def start_again(self):
+        """Starts it if it is stopped."""
+        if self._runner is None:
+            await self.start()
 
     async def pair(self, browser):
         """Pairs as ``scripts/run.py`` does: by the options page's address."""
@@ -188,12 +204,36 @@ class Card:
             assert time.monotonic() < end, "the card is still there"
             await asyncio.sleep(0.05)
 
-    async def press(self, label: str):
-        """A real click on a button of the card."""
+    async def place(self, label: str) -> list[float]:
+        """The middle of a button or checkbox of the card."""
         place = await self.ask(
-            "function () { for (const b of this.querySelectorAll('button')) {"
+            "function () { for (const b of this.querySelectorAll('button, input')) {"
             f"if (b.textContent !== {label!r} && b.getAttribute('aria-label') !== {label!r}) continue;"
+            "b.scrollIntoView({block: 'nearest'});"
             "const {x, y, width, height} = b.getBoundingClientRect(); return [x + width / 2, y + height / 2]; } }"
         )
         assert place, f"no button {label!r} in {await self.text()!r}"
-        await self.page.press(*place)
+        return place
+
+    async def press(self, label: str):
+        """A real click on a button of the card."""
+        await self.page.press(*await self.place(label))
+
+
+class FirefoxCard(Card):
+    """The same in Firefox, whose closed roots WebDriver BiDi opens."""
+
+    async def ask(self, function: str):
+        target = {"context": self.page.context}
+        options = {"includeShadowTree": "all", "maxDomDepth": 0}
+        host = {"expression": "[...document.querySelectorAll('[popover]')].at(-1) ?? null", "target": target}
+        line = self.page._line
+        answer = await line.call("script.evaluate", {**host, "awaitPromise": False, "serializationOptions": options})
+        root = answer["result"].get("value", {}).get("shadowRoot")
+        if root is None:
+            return None
+        wrapped = f"(root) => JSON.stringify(({function}).call(root.querySelector('section')) ?? null)"
+        call = {"functionDeclaration": wrapped, "arguments": [{"sharedId": root["sharedId"]}], "target": target}
+        answer = await line.call("script.callFunction", {**call, "awaitPromise": True})
+        assert answer["type"] == "success", answer
+        return json.loads(answer["result"]["value"])

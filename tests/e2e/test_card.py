@@ -1,0 +1,339 @@
+"""The card on the page: what it shows, what can be done with it, by mouse, keyboard and screen reader, and what a page
+cannot do to it. One browser for all, since each test leaves the card and the settings as it found them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import browser as browsers
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from demo.server import create_demo_app
+from stage import EXTENSION, Card, Daemon, Demo, FakeEngine, box_of, mark
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+INPUT = "document.getElementById('photo')"
+CORNER = "function () { return [...this.querySelector('.view canvas').getContext('2d').getImageData(3, 3, 1, 1).data] }"
+MARK = [255, 0, 255]
+FOCUSED = (
+    "function () { const f = this.getRootNode().activeElement; return f?.ariaLabel || f?.textContent }"
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(tmp_path_factory):
+    """Demo site, daemon and a paired Chromium; and a page of the extension, to set things with."""
+    folder = tmp_path_factory.mktemp("stage")
+    app = create_demo_app(folder)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    demo = Demo(app, site._server.sockets[0].getsockname()[1], folder)
+    daemon = Daemon(tmp_path_factory.mktemp("state"), FakeEngine())
+    await daemon.start()
+    async with await browsers.launch("chromium", extension=EXTENSION, public_ports=[demo.port]) as browser:
+        await daemon.pair(browser)
+        yield browser, daemon, demo, await browser.open(browser.extension_url("options/options.html"))
+    await daemon.stop()
+    await runner.cleanup()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(stage):
+    """A fresh page of the demo site; afterwards all is as before."""
+    browser, daemon, demo, options = stage
+    daemon.engine.__init__()
+    demo.received.clear()
+    page = await browser.open(demo.url("react"))
+    yield page
+    await page.close()
+    await daemon.start_again()
+    await put(options, faces="all", originals="ask")
+
+
+@pytest.fixture
+def daemon(stage):
+    return stage[1]
+
+
+@pytest.fixture
+def demo(stage):
+    return stage[2]
+
+
+async def put(options, **values):
+    """Changes settings as the options page does."""
+    sent = await options.evaluate(f"chrome.runtime.sendMessage({{name: 'set', values: {json.dumps(values)}}})")
+    assert "error" not in sent, sent
+
+
+async def mouse(page, kind, place):
+    params = {"type": kind, "x": place[0], "y": place[1], "button": "left", "buttons": 1, "clickCount": 1}
+    await page.call("Input.dispatchMouseEvent", params)
+
+
+async def key(page, name, kind="keyDown"):
+    codes = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
+    code = {"key": name, "code": "Space" if name == " " else name, "windowsVirtualKeyCode": codes[name]}
+    await page.call("Input.dispatchKeyEvent", {"type": kind, **code, **({"text": name} if name == " " else {})})
+
+
+async def test_faces_progress_and_time_left(page, daemon, photos):
+    """A photo takes seconds to minutes: whoever waits wants to know for how long."""
+    daemon.engine.seconds = 20
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    assert "2 faces" in await card.wait_for(" s left")
+    now = await card.ask("function () { return Number(this.querySelector('.bar').getAttribute('aria-valuenow')) }")
+    assert 0 < now < 100
+    drawn = "function () { return this.querySelector('.thumb').getContext('2d').getImageData(44, 44, 1, 1).data[3] }"
+    assert 255 == await card.ask(drawn)
+
+
+async def test_one_of_several_is_left_out_and_the_other_goes(page, daemon, demo, photos):
+    """Cancelling one photo leaves the rest alone."""
+    daemon.engine.seconds = 3
+    await page.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"]])
+    card = Card(page)
+    await card.wait_for("0 of 2 done")
+    await card.wait_for("Hiding the signatures")
+    await card.press("Leave out")
+    [file] = await demo.wait_for(1)
+    assert "käthe.png" == file.name
+
+
+async def test_before_and_after_while_held(page, photos):
+    """The original shows while the mouse, or a key, is down, and no longer."""
+    await page.choose(INPUT, [photos["käthe.png"]])
+    card = Card(page)
+    await card.wait_for("2 faces protected")
+    # Seen whole: the mark is in the corner, far from the face.
+    await card.press("Compare")
+    await card.wait_for("Hold to see the original")
+    whole = "function () { const { width, height } = this.querySelector('.view canvas'); return width / height }"
+    assert 1.3 < await card.ask(whole) < 1.7, "the view is cut around the face"
+    place = await card.place("Hold to see the original")
+    for down, up in (
+        (lambda: mouse(page, "mousePressed", place), lambda: mouse(page, "mouseReleased", place)),
+        (lambda: key(page, " "), lambda: key(page, " ", "keyUp")),
+    ):
+        protected = await card.ask(CORNER)
+        assert "Protected" in await card.text()
+        await down()
+        await card.wait_for("Original")
+        original = await card.ask(CORNER)
+        await up()
+        await card.wait_for("Protected")
+        assert protected == await card.ask(CORNER)
+        assert protected != original
+    await card.press("Close the comparison")
+    assert "Hold to see" not in await card.text()
+
+
+async def test_the_protected_copy_can_be_saved(stage, page, photos, tmp_path):
+    """For pages that take no file from an extension, and for the person's own album: the very bytes."""
+    params = {"behavior": "allow", "downloadPath": str(tmp_path), "eventsEnabled": True}
+    await stage[0].line.call("Browser.setDownloadBehavior", params)
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("2 faces protected")
+    await card.press("Save protected copy")
+    saved = tmp_path / "eileen.protected.jpg"
+    for _ in range(100):
+        if saved.exists() and saved.stat().st_size:
+            break
+        await asyncio.sleep(0.05)
+    assert mark(photos["eileen.jpg"].read_bytes()) == saved.read_bytes()
+
+
+async def test_the_original_this_once(page, demo, photos):
+    """On the person's word this photo goes as it is, once: not another one, and not twice."""
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("2 faces protected")
+    await card.press("Upload the original this once")
+    await card.wait_for("Choose the photo again")
+    for count, name in enumerate(["käthe.png", "eileen.jpg", "eileen.jpg"], 2):
+        await page.choose(INPUT, [photos[name]])
+        await demo.wait_for(count)
+    original = photos["eileen.jpg"].read_bytes()
+    expected = [mark(original), mark(photos["käthe.png"].read_bytes()), original, mark(original)]
+    assert expected == [demo.bytes_of(file) for file in demo.received]
+
+
+async def test_the_person_chooses_the_faces(stage, page, daemon, demo, photos):
+    """Asked, the card shows the faces found; the daemon is told which one to leave as it is."""
+    await put(stage[3], faces="ask")
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("Which faces shall be protected?")
+    await demo.stays_empty(0.5)
+    await card.press("Face 2")
+    await card.press("Protect 1 face")
+    await demo.wait_for(1)
+    look, job = daemon.engine.options
+    assert (True, ()) == (look.look, look.leave_out)
+    assert (False, (tuple(box_of(1)),)) == (job.look, job.leave_out)
+    await card.wait_for("1 face protected")
+
+
+async def test_all_faces_may_be_left_ticked(stage, page, daemon, demo, photos):
+    """The common case is one press, and asks no second time."""
+    await put(stage[3], faces="ask")
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Which faces shall be protected?")
+    await Card(page).press("Protect 2 faces")
+    await demo.wait_for(1)
+    assert [(True, ()), (False, ())] == [(options.look, options.leave_out) for options in daemon.engine.options]
+
+
+async def test_originals_never(stage, page, daemon, demo, photos):
+    """Where it is set so, no button lets an original go."""
+    await put(stage[3], originals="never")
+    await asyncio.sleep(0.3)
+    await daemon.stop()
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    said = await card.wait_for("Originals are never uploaded")
+    assert "Upload the original" not in said
+    await card.press("Cancel")
+    await card.wait_gone()
+    await demo.stays_empty(0.3)
+
+
+async def test_by_keyboard_alone(stage, page, daemon, demo, photos):
+    """The command brings the keyboard into the card; Tab goes through it, Enter presses, Escape cancels."""
+    await daemon.stop()
+    say = "Promise.allSettled(all.map(({ id }) => chrome.tabs.sendMessage(id, { name: 'focus-card' })))"
+    for ends_by in ("Enter", "Escape"):
+        await page.choose(INPUT, [photos["eileen.jpg"]])
+        card = Card(page)
+        await card.wait_for("not running")
+        await stage[3].evaluate(f"chrome.tabs.query({{}}).then((all) => {say}).then(() => true)")
+        for expected in ("Cancel and close", "Try again", "Upload the original", "Cancel"):
+            await key(page, "Tab")
+            assert expected == await card.ask(FOCUSED)
+        await key(page, ends_by)
+        await card.wait_gone()
+    await demo.stays_empty(0.3)
+
+
+async def test_what_a_screen_reader_hears(page, daemon, photos):
+    """The card is a named region; its news are spoken politely; the bar and every button have a name."""
+    daemon.engine.seconds = 15
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for(" s left")
+    nodes = (await page.call("Accessibility.getFullAXTree"))["nodes"]
+    heard = [
+        (node["role"]["value"], node["name"]["value"]) for node in nodes if node.get("name") and not node["ignored"]
+    ]
+    assert ("region", "PMask") in heard
+    assert ("progressbar", "eileen.jpg") in heard
+    assert {"Cancel and close", "Cancel", "Upload the original"} <= {name for role, name in heard if role == "button"}
+    assert all(name for role, name in heard if role == "button")
+    live = "function () { const live = this.querySelector('.live'); return [live.ariaLive, live.textContent] }"
+    assert ["polite", "eileen.jpg: Hiding the signatures, 2 faces"] == await Card(page).ask(live)
+
+
+async def test_dark_light_and_reduced_motion(page, daemon, photos):
+    """As the person has set their system."""
+    daemon.engine.seconds = 15
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("Hiding the signatures")
+    look = "function () { const s = getComputedStyle(this); return [s.backgroundColor, s.animationName] }"
+    seen = []
+    for scheme, motion in (("light", "no-preference"), ("dark", "reduce")):
+        features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
+        features = [{"name": name, "value": value} for name, value in features.items()]
+        await page.call("Emulation.setEmulatedMedia", {"features": features})
+        seen.append(await card.ask(look))
+    assert [["rgb(255, 255, 255)", "rise"], ["rgb(27, 35, 44)", "none"]] == seen
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "host.remove()",
+        "host.hidePopover()",
+        "host.inert = true",
+        "host.removeAttribute('popover')",
+        "host.style.cssText = 'opacity: 0 !important; transform: scale(0) !important; display: none !important'",
+        "(() => { const d = document.createElement('dialog'); document.body.append(d); d.showModal() })()",
+    ],
+)
+async def test_a_page_cannot_do_away_with_the_card(page, daemon, demo, photos, attack):
+    """A photo that waits for the person must not be locked in: within a second the card can be pressed again."""
+    await daemon.stop()
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("not running")
+    await page.evaluate(f"(() => {{ const host = document.querySelector('[popover]'); {attack}; return true }})()")
+    await asyncio.sleep(1)
+    visible = (
+        "function () { return this.checkVisibility({ opacityProperty: true }) && this.getBoundingClientRect().width }"
+    )
+    assert await card.ask(visible) > 300
+    await card.press("Upload the original")
+    await demo.wait_for(1)
+
+
+async def test_a_page_cannot_press_the_buttons(page, daemon, demo, photos):
+    """Clicks that a script makes up are not the person's, wherever it aims them."""
+    await daemon.stop()
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("not running")
+    x, y = await card.place("Upload the original")
+    await page.evaluate(
+        f"document.elementFromPoint({x}, {y}).dispatchEvent(new MouseEvent('click', {{bubbles: true, composed: true}}))"
+    )
+    await card.ask("function () { for (const button of this.querySelectorAll('button')) button.click() }")
+    await demo.stays_empty(0.5)
+    assert "not running" in await card.text()
+
+
+async def test_a_file_that_is_no_image(page, demo, photos, tmp_path):
+    """The error says which file it is, what is wrong, and what helps."""
+    fake = tmp_path / "notes.jpg"
+    fake.write_bytes(photos["notes.txt"].read_bytes())
+    await page.choose(INPUT, [fake])
+    said = await Card(page).wait_for("This file is not a photo that PMask reads")
+    assert "notes.jpg" in said and "Choose another file, or upload it as it is." in said
+    await demo.stays_empty(0.3)
+
+
+async def test_the_badge_counts(stage, page, daemon, demo, photos):
+    """At a glance, per tab: under way, waiting for the person, protected so far."""
+    options = stage[3]
+
+    async def badge():
+        text = (
+            "chrome.tabs.query({url: '*://127.0.0.1/*'}).then(([tab]) => chrome.action.getBadgeText({tabId: tab.id}))"
+        )
+        return await options.evaluate(text)
+
+    async def becomes(expected):
+        for _ in range(100):
+            if (said := await badge()) == expected:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"the badge says {said!r}, not {expected!r}")
+
+    daemon.engine.seconds = 1.5
+    await page.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"]])
+    await becomes("…")
+    await demo.wait_for(2)
+    await becomes("2")
+    await daemon.stop()
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await becomes("!")
+    await Card(page).press("Cancel")
+    await becomes("2")
+    await daemon.start_again()
+    await page.goto(demo.url("drop"))
+    await becomes("")
