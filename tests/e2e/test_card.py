@@ -18,9 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 INPUT = "document.getElementById('photo')"
 CORNER = "function () { return [...this.querySelector('.view canvas').getContext('2d').getImageData(3, 3, 1, 1).data] }"
 MARK = [255, 0, 255]
-FOCUSED = (
-    "function () { const f = this.getRootNode().activeElement; return f?.ariaLabel || f?.textContent }"
-)
+FOCUSED = "function () { const f = this.getRootNode().activeElement; return f?.ariaLabel || f?.textContent }"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -79,7 +77,10 @@ async def mouse(page, kind, place):
 async def key(page, name, kind="keyDown"):
     codes = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
     code = {"key": name, "code": "Space" if name == " " else name, "windowsVirtualKeyCode": codes[name]}
-    await page.call("Input.dispatchKeyEvent", {"type": kind, **code, **({"text": name} if name == " " else {})})
+    await page.call(
+        "Input.dispatchKeyEvent",
+        {"type": kind, **code, **({"text": {" ": " ", "Enter": "\r"}[name]} if name in " Enter" else {})},
+    )
 
 
 async def test_faces_progress_and_time_left(page, daemon, photos):
