@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from localserver import autostart, lock
@@ -66,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     login.add_argument("act_on", choices=["enable", "disable", "status"])
     login.add_argument("--json", action="store_true", help="print what is set up as JSON")
     login.set_defaults(act=_autostart)
+    doctor = commands.add_parser("doctor", help="say what is wrong, and how to mend it")
+    doctor.add_argument("--config", type=Path, metavar="FILE", help="the settings to look at")
+    doctor.add_argument("--json", action="store_true", help="print subject, level, words and cure as JSON")
+    doctor.set_defaults(act=_doctor)
     return parser
 
 
@@ -238,3 +243,11 @@ def _autostart(args: argparse.Namespace) -> int:
     else:
         print("\n".join(autostart.words(status)))
     return int(args.act_on != "disable" and (not status.enabled or bool(status.stale)))
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from localserver import doctor
+
+    findings = doctor.examine(_probe, args.config)
+    print(json.dumps([asdict(found) for found in findings]) if args.json else "\n".join(doctor.words(findings)))
+    return int(any(found.level == "problem" for found in findings))
