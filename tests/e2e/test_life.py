@@ -1,16 +1,54 @@
-"""What a browser does to an extension in the middle of a photo."""
+"""What a browser, a computer and a person do in the middle of a photo: never an original by accident, never a lost
+upload without a word, never work for nobody."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
+import signal
+import time
+from pathlib import Path
 
 import browser as browsers
 import pytest
-from stage import EXTENSION, Card, mark
+from stage import EXTENSION, Card, FirefoxCard, mark
 
 INPUT = "document.getElementById('photo')"
+SLOW = pytest.mark.skipif("PMASK_SLOW" not in os.environ, reason="takes more than a minute; set PMASK_SLOW=1")
+
+
+async def until(condition, timeout=15):
+    """Waits until the condition holds."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.05)
+
+
+async def begin(browser, daemon, demo, photos, seconds=30):
+    """A page on which a photo is being masked."""
+    daemon.engine.seconds = seconds
+    page = await browser.open(demo.url("react"))
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    return page
+
+
+@contextlib.asynccontextmanager
+async def answering(page, accept):
+    """Answers the browser's question whether to leave the page; yields what it asked."""
+    asked = []
+    async with page._line.event("Page.javascriptDialogOpening", page.session) as opening:
+
+        async def answer():
+            asked.append((await opening)["type"])
+            await page.call("Page.handleJavaScriptDialog", {"accept": accept})
+
+        task = asyncio.create_task(answer())
+        yield asked
+        await asyncio.wait_for(task, 15)
 
 
 async def workers(browser):
@@ -18,13 +56,7 @@ async def workers(browser):
     return [target["targetId"] for target in targets if target["type"] == "service_worker"]
 
 
-@pytest.mark.parametrize(
-    "seconds",
-    [
-        6,
-        pytest.param(75, marks=pytest.mark.skipif("PMASK_SLOW" not in os.environ, reason="75 s; set PMASK_SLOW=1")),
-    ],
-)
+@pytest.mark.parametrize("seconds", [6, pytest.param(75, marks=SLOW)])
 async def test_a_slow_photo_survives_the_service_worker(guarded, daemon, demo, photos, seconds):
     """Chromium stops a worker whenever it likes; the photo is then neither lost nor done twice."""
     page = await guarded.open(demo.url("react"))
@@ -54,6 +86,172 @@ async def test_a_daemon_that_restarts_gets_the_photo_again(guarded, daemon, demo
     [file] = await demo.wait_for(1)
     assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
     assert daemon.engine.started == 2
+
+
+async def test_a_daemon_that_stays_away_is_said(guarded, daemon, demo, photos):
+    """Patience has an end: the photo stays, and the card says what to do."""
+    page = await begin(guarded, daemon, demo, photos)
+    await daemon.stop()
+    await Card(page).wait_for("not running", timeout=60)
+    await demo.stays_empty(0)
+
+
+async def test_a_closed_tab_leaves_no_work(guarded, daemon, demo, photos):
+    """Nobody waits for its photos any more, neither for the one at work nor for those in the queue."""
+    page = await begin(guarded, daemon, demo, photos)
+    other = await guarded.open(demo.url("react"))
+    await other.choose(INPUT, [photos["käthe.png"], photos["third.webp"]])
+    await Card(other).wait_for("Waiting for its turn")
+    await other.close()
+    await page.close()
+    await until(lambda: daemon.engine.cancelled == 1)
+    await asyncio.sleep(1)
+    assert daemon.engine.started == 1, "the queue held photos of a page that had gone"
+    await demo.stays_empty(0)
+
+
+@pytest.mark.parametrize("how", ["navigated", "reloaded"])
+async def test_leaving_the_page_is_asked_about_and_ends_the_work(guarded, daemon, demo, photos, how):
+    """The browser itself asks; whoever leaves nevertheless leaves neither work nor an upload behind."""
+    page = await begin(guarded, daemon, demo, photos)
+    async with answering(page, accept=True) as asked:
+        go = page.goto(demo.url("drop")) if how == "navigated" else page.call("Page.reload")
+        await go
+    assert ["beforeunload"] == asked
+    await until(lambda: daemon.engine.cancelled == 1)
+    await demo.stays_empty(0.5)
+
+
+async def test_staying_on_the_page_loses_nothing(guarded, daemon, demo, photos):
+    """Asked, the person stays: the photo goes on. And without a photo nobody is asked."""
+    page = await begin(guarded, daemon, demo, photos, seconds=4)
+    async with answering(page, accept=False) as asked:
+        await page.evaluate(f"void (location.href = {demo.url('drop')!r})")
+    assert ["beforeunload"] == asked
+    [file] = await demo.wait_for(1)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
+    await page.goto(demo.url("drop"))
+
+
+async def test_coming_back_to_a_page_says_what_became_of_its_photo(guarded, daemon, demo, photos):
+    """The browser may keep a page that is left, and show it again as it was: its photo has been given up meanwhile."""
+    page = await begin(guarded, daemon, demo, photos)
+    async with answering(page, accept=True):
+        await page.goto(demo.url("drop"))
+    await until(lambda: daemon.engine.cancelled == 1)
+    async with page._line.event("Page.frameNavigated", page.session) as came:
+        await page.evaluate("history.back()")
+        await asyncio.wait_for(came, 15)
+    await page.wait_for(f"{INPUT} !== null")
+    await Card(page).wait_for("You left this page while a photo was being protected")
+    daemon.engine.seconds = 0
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    [file] = await demo.wait_for(1)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+async def test_a_clock_that_jumps(guarded, daemon, demo, photos, hours):
+    """After a laptop's sleep, or when the clock is set, hours seem to have passed since the daemon's last word."""
+    page = await guarded.open("about:blank")
+    contexts = []
+    page._line._listeners.append(
+        lambda message: (
+            contexts.append(message["params"]["context"])
+            if message.get("method") == "Runtime.executionContextCreated" and message.get("sessionId") == page.session
+            else None
+        )
+    )
+    await page.goto(demo.url("react"))
+    daemon.engine.seconds = 5
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    [own] = [context["id"] for context in contexts if context["name"].startswith("PMask")]
+    jump = f"const now = Date.now.bind(Date); Date.now = () => now() + {hours * 3_600_000}"
+    await page.call("Runtime.evaluate", {"expression": jump, "contextId": own})
+    [file] = await demo.wait_for(1)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
+
+
+@SLOW
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
+async def test_a_browser_that_sleeps(guarded, daemon, demo, photos):
+    """As when a laptop is closed: every process stands still for longer than any question may wait for its answer."""
+    page = await begin(guarded, daemon, demo, photos, seconds=40)
+    mine = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(guarded.profile).encode() in (folder / "cmdline").read_bytes():
+                mine.append(int(folder.name))
+    for kind in (signal.SIGSTOP, signal.SIGCONT):
+        for process in mine:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, kind)
+        await asyncio.sleep(25 if kind == signal.SIGSTOP else 0)
+    assert len(mine) > 1
+    [file] = await demo.wait_for(1, timeout=60)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
+    await Card(page).wait_for("2 faces protected")
+
+
+async def test_two_tabs_at_once(guarded, daemon, demo, photos):
+    """Each page gets its own photo, and cancelling in one leaves the other alone."""
+    daemon.engine.seconds = 1.5
+    pages = [await guarded.open(demo.url("react")) for _ in range(3)]
+    for page, name in zip(pages, ["eileen.jpg", "käthe.png", "third.webp"], strict=True):
+        await page.choose(INPUT, [photos[name]])
+    await Card(pages[1]).press("Cancel")
+    files = await demo.wait_for(2)
+    assert ["eileen.jpg", "third.webp"] == [file.name for file in files]
+    assert [mark(photos[file.name].read_bytes()) for file in files] == [demo.bytes_of(file) for file in files]
+
+
+@pytest.mark.parametrize("seconds", [0.2, pytest.param(4, marks=SLOW)])
+async def test_twenty_photos_at_once(guarded, daemon, demo, photos, tmp_path, seconds):
+    """A browser has six connections to a host: photos that wait for their turn must not starve the one at work."""
+    daemon.engine.seconds = seconds
+    names = [f"{i:02}.jpg" for i in range(20)]
+    for name in names:
+        (tmp_path / name).write_bytes(photos["eileen.jpg"].read_bytes())
+    page = await guarded.open(demo.url("react"))
+    await page.choose(INPUT, [tmp_path / name for name in names])
+    await Card(page).wait_for("of 20 done")
+    files = await demo.wait_for(20, timeout=20 * seconds + 60)
+    assert names == [file.name for file in files]
+    assert {mark(photos["eileen.jpg"].read_bytes())} == {demo.bytes_of(file) for file in files}
+    assert daemon.engine.started == 20
+
+
+@pytest.mark.skipif(browsers.find_browser("firefox") is None, reason="no Firefox on this machine")
+@pytest.mark.parametrize("seconds", [6, pytest.param(75, marks=SLOW)])
+async def test_firefox_stops_its_background_in_between(daemon, demo, photos, seconds):
+    """Firefox suspends an idle background after 30 s, here after one; the photo is neither lost nor done twice."""
+    prefs = {"extensions.background.idle.timeout": 1000}
+    launched = browsers.launch("firefox", extension=EXTENSION, public_ports=[demo.port], prefs=prefs)
+    async with await launched as browser:
+        await daemon.pair(browser)
+        daemon.engine.seconds = seconds
+        page = await browser.open(demo.url("react"))
+        await page.choose(INPUT, [photos["eileen.jpg"]])
+        await FirefoxCard(page).wait_for("Hiding the signatures")
+        [file] = await demo.wait_for(1, timeout=seconds + 30)
+        assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
+        await FirefoxCard(page).wait_for("2 faces protected")
+    assert daemon.engine.started == 1
+
+
+@pytest.mark.skipif(browsers.find_browser("firefox") is None, reason="no Firefox on this machine")
+async def test_firefox_a_closed_tab_leaves_no_work(daemon, demo, photos):
+    """As in Chromium."""
+    async with await browsers.launch("firefox", extension=EXTENSION, public_ports=[demo.port]) as browser:
+        await daemon.pair(browser)
+        daemon.engine.seconds = 30
+        page = await browser.open(demo.url("react"))
+        await page.choose(INPUT, [photos["eileen.jpg"]])
+        await FirefoxCard(page).wait_for("Hiding the signatures")
+        await page.close()
+        await until(lambda: daemon.engine.cancelled == 1)
+    await demo.stays_empty(0)
 
 
 async def test_a_reloaded_extension_fails_closed(guarded, demo, photos):
