@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
 import math
+import os
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,10 +21,15 @@ from localserver.clients import Clients
 from localserver.config import Config
 from localserver.door import CLIENT, door, origin_of
 from localserver.errors import BadRequest, MethodNotAllowed, NotFound, NotReady, TryLater
-from localserver.jobs import Engine, Job, JobQueue, Protection
+from localserver.jobs import Engine, Job, JobQueue
+from localserver.log import facts
+from localserver.memory import resident_bytes
+from localserver.metrics import CONTENT_TYPE
+from localserver.results import Protection
+from localserver.serving import Doorman
 from pmask import __version__
-from pmask.errors import PMaskError, TooManyBytes
-from pmask.images import MAX_BYTES, MAX_PIXELS, inspect_image
+from pmask.errors import PMaskError, TooManyBytes, TooManyPixels
+from pmask.images import MAX_BYTES, MAX_PIXELS, ImageInfo, inspect_image
 from pmask.options import DELTA_RANGE, OMEGA_RANGE, MaskOptions
 from pmask.recognisers.specs import SPECS
 from pmask.report import UNTOUCHED
@@ -31,13 +39,6 @@ from pmask.uploads import UPLOADS
 log = logging.getLogger(__name__)
 
 PROTOCOL = 1
-SERVER_OPTIONS: dict[str, Any] = {
-    "access_log": None,  # it would hold addresses of jobs
-    "auto_decompress": False,  # photos do not come compressed; decompression bombs do
-    "keepalive_timeout": 30.0,  # also how long a request's head may take to arrive
-    "shutdown_timeout": 5.0,
-}
-"""For whoever serves the application: `web.AppRunner(app, **SERVER_OPTIONS)`."""
 _MAX_WAIT = 20.0
 """Seconds of a long poll: Firefox drops what an extension waits for after 30."""
 _MAX_PAIR_BODY = 4096
@@ -55,6 +56,10 @@ _ENGINE: web.AppKey[Engine] = web.AppKey("engine")
 _CLIENTS = web.AppKey("clients", Clients)
 _QUEUE = web.AppKey("queue", JobQueue)
 _LOOKING = web.AppKey("looking", asyncio.Lock)
+_STARTED = web.AppKey("started", float)
+DOORMAN = web.AppKey("doorman", Doorman)
+"""Who serves the application: `app[DOORMAN].serve(app, listener)`."""
+_CODE = web.ResponseKey("code", str)
 
 
 def create_app(config: Config, engine: Engine, clients: Clients, queue: JobQueue | None = None) -> web.Application:
@@ -62,12 +67,16 @@ def create_app(config: Config, engine: Engine, clients: Clients, queue: JobQueue
     app = web.Application(middlewares=[_errors, door(clients, config.port)], client_max_size=MAX_BYTES)
     app[_CONFIG], app[_ENGINE], app[_CLIENTS] = config, engine, clients
     app[_QUEUE] = queue or JobQueue(engine, config)
-    app[_LOOKING] = asyncio.Lock()
+    metrics = app[_QUEUE].metrics
+    app[DOORMAN] = Doorman(config.connections, lambda: metrics.count("pmask_connections_refused_total"))
+    app[_LOOKING], app[_STARTED] = asyncio.Lock(), time.time()
     for method, path, handler in (
         ("GET", "/v1/health", _health),
         ("POST", "/v1/pair", _pair),
         ("DELETE", "/v1/client", _leave),
         ("GET", "/v1/options", _options),
+        ("GET", "/v1/metrics", _metrics),
+        ("POST", "/v1/warm", _warm),
         ("POST", "/v1/jobs", _make_job),
         ("GET", "/v1/jobs/{id}", _job),
         ("GET", "/v1/jobs/{id}/result", _result),
@@ -98,7 +107,7 @@ async def _pair(request: web.Request) -> web.Response:
     if not isinstance(code, str) or not isinstance(name, str):
         raise BadRequest("code and name must be texts")
     token, client = request.app[_CLIENTS].pair(code, name, origin_of(request))
-    log.info("client %s was paired", client.id)
+    log.info("a client was paired", extra=facts(client=client.id))
     return web.json_response({"token": token, "client": {"id": client.id, "name": client.name}})
 
 
@@ -106,7 +115,7 @@ async def _leave(request: web.Request) -> web.Response:
     client = request[CLIENT].id
     request.app[_QUEUE].forget_client(client)
     request.app[_CLIENTS].revoke(client)
-    log.info("client %s has left", client)
+    log.info("a client has left", extra=facts(client=client))
     return web.Response(status=204)
 
 
@@ -123,21 +132,49 @@ async def _options(request: web.Request) -> web.Response:
             "recognisers": recognisers,
             "uploads": list(UPLOADS),
             "devices": request.app[_ENGINE].devices,
-            "limits": {"bytes": MAX_BYTES, "pixels": MAX_PIXELS},
+            "limits": {
+                "bytes": min(request.app[_CONFIG].photo_bytes, MAX_BYTES),
+                "pixels": min(request.app[_CONFIG].photo_pixels, MAX_PIXELS),
+            },
             "seconds_per_face": request.app[_QUEUE].seconds_per_face,
         }
     )
 
 
+async def _warm(request: web.Request) -> web.Response:
+    request.app[_QUEUE].warm(_options_of(request))
+    return web.Response(status=204)
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    app = request.app
+    engine = app[_ENGINE].status
+    gauges = app[_QUEUE].gauges() | {
+        "pmask_info": {__version__: 1},
+        "pmask_start_time_seconds": app[_STARTED],
+        "pmask_resident_bytes": resident_bytes(os.getpid()),
+        "pmask_connections": app[DOORMAN].connections,
+        "pmask_clients": len(app[_CLIENTS].paired()),
+        "pmask_engine_up": engine.pid is not None,
+        "pmask_engine_resident_bytes": resident_bytes(engine.pid) if engine.pid is not None else None,
+        "pmask_engine_starts_total": engine.starts,
+        "pmask_engine_fallbacks_total": engine.fallbacks,
+    }
+    text = app[_QUEUE].metrics.render(gauges)
+    return web.Response(text=text, headers={"Content-Type": f"{CONTENT_TYPE}; charset=utf-8"})
+
+
 async def _make_job(request: web.Request) -> web.Response:
-    header = request.headers.get("X-PMask-Options", "{}")
-    options = MaskOptions.from_mapping(_json_object(header.encode(errors="replace"), "X-PMask-Options"))
-    size = _announced_size(request, MAX_BYTES)
-    with request.app[_QUEUE].admit(size):
-        data = await _read_body(request, MAX_BYTES)
+    config, queue, client_id = request.app[_CONFIG], request.app[_QUEUE], request[CLIENT].id
+    options, limit = _options_of(request), min(config.photo_bytes, MAX_BYTES)
+    size = _announced_size(request, limit)
+    with queue.admit(client_id, size):
+        data = await _read_body(request, limit)
         async with request.app[_LOOKING]:  # one at a time: Pillow may have to decode a whole photo
-            info = await asyncio.to_thread(inspect_image, data)
-        job = request.app[_QUEUE].add(request[CLIENT].id, data, info.media_type, options)
+            info, digest = await asyncio.to_thread(_look, data)
+        if info.width * info.height > config.photo_pixels:
+            raise TooManyPixels(f"at most {config.photo_pixels:,} pixels are accepted")
+        job = queue.add(client_id, data, info.media_type, options, digest)
     return web.json_response({"id": job.id}, status=202)
 
 
@@ -145,7 +182,7 @@ async def _job(request: web.Request) -> web.Response:
     job = _own_job(request)
     if "wait" in request.query:
         await job.wait(int(_number(request, "seen", job.revision, math.inf)), _number(request, "wait", 0, _MAX_WAIT))
-    return web.json_response(_as_json(job, request.app[_QUEUE].eta(job)))
+    return web.json_response(_as_json(job, request.app[_QUEUE]))
 
 
 async def _result(request: web.Request) -> web.Response:
@@ -169,7 +206,17 @@ def _own_job(request: web.Request) -> Job:
     return request.app[_QUEUE].get(request[CLIENT].id, request.match_info["id"])
 
 
-def _as_json(job: Job, eta: float | None) -> dict[str, Any]:
+def _look(data: bytes) -> tuple[ImageInfo, bytes]:
+    """What a photo is, and its SHA-256."""
+    return inspect_image(data), hashlib.sha256(data).digest()
+
+
+def _options_of(request: web.Request) -> MaskOptions:
+    header = request.headers.get("X-PMask-Options", "{}")
+    return MaskOptions.from_mapping(_json_object(header.encode(errors="replace"), "X-PMask-Options"))
+
+
+def _as_json(job: Job, queue: JobQueue) -> dict[str, Any]:
     progress, error = job.progress, job.error
     return {
         "id": job.id,
@@ -177,7 +224,8 @@ def _as_json(job: Job, eta: float | None) -> dict[str, Any]:
         "stage": progress.stage if progress and job.state == "running" else None,
         "progress": 1.0 if job.state == "done" else progress.fraction if progress else 0.0,
         "faces": progress.faces if progress else None,
-        "eta_s": eta,
+        "eta_s": queue.eta(job),
+        "ahead": queue.ahead(job),
         "revision": job.revision,
         "report": job.protection.report if job.protection else None,
         "error": {"code": error.code, "message": str(error)} if error else None,
@@ -257,7 +305,16 @@ def _number(request: web.Request, name: str, default: float, most: float) -> flo
 
 @web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Makes the one error shape out of whatever went wrong."""
+    """Makes the one error shape out of whatever went wrong, and counts."""
+    metrics = request.app[_QUEUE].metrics
+    response = await _answer(request, handler)
+    metrics.count("pmask_requests_total", status=str(response.status))
+    if (code := response.get(_CODE)) is not None:
+        metrics.count("pmask_refusals_total", code=code)
+    return response
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except PMaskError as error:
@@ -273,6 +330,9 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _error_response(error: PMaskError, cause: web.HTTPException | None = None) -> web.Response:
     response = web.json_response({"error": {"code": error.code, "message": str(error)}}, status=error.status)
+    response[_CODE] = error.code
+    if error.status in (401, 403):
+        response.force_close()  # who is not let in does not keep a connection either
     if isinstance(error, TryLater):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
     if isinstance(cause, web.HTTPMethodNotAllowed):

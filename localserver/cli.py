@@ -98,23 +98,16 @@ def _run_alone(config: Config, protector: str | None) -> int:
 
 async def _serve(config: Config, listener: socket.socket, protector: str | None) -> None:
     """Serves until SIGINT or SIGTERM. aiohttp is imported here, for the other commands to be quick."""
-    from aiohttp import web
-
     from localserver import log
-    from localserver.app import SERVER_OPTIONS, create_app
+    from localserver.app import DOORMAN, create_app
     from localserver.engine import PROTECTOR, WorkerEngine
 
     log.configure(config)
     engine = WorkerEngine(config, protector or PROTECTOR)
-    runner = web.AppRunner(create_app(config, engine, Clients(config.state_dir)), **SERVER_OPTIONS)
-    stop = _stop_signal()
-    await runner.setup()
-    try:
-        await web.SockSite(runner, listener).start()
+    app, stop = create_app(config, engine, Clients(config.state_dir)), _stop_signal()
+    async with app[DOORMAN].serve(app, listener):
         print(f"PMask {__version__} listens on http://{HOST}:{config.port}/ (open it in a browser)", flush=True)
         await stop.wait()
-    finally:
-        await runner.cleanup()
 
 
 def _fill_stdio() -> None:

@@ -1,9 +1,12 @@
-"""The queue: one job runs, the others wait; each belongs to the client that made it; ended ones are forgotten."""
+"""The queue: one job runs, the others wait, and clients take turns; each job belongs to the client that made it; ended
+ones are forgotten."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import json
 import logging
 import math
 import secrets
@@ -12,10 +15,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from localserver.config import Config
 from localserver.errors import NotFound, QueueFull
+from localserver.log import facts
+from localserver.memory import free_bytes
+from localserver.metrics import Metrics
+from localserver.results import Key, Protection, Results
 from pmask.errors import Cancelled, PMaskError
 from pmask.options import MaskOptions
 from pmask.report import Progress
@@ -24,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _RETRY = 5.0
 """Seconds after which a full queue is worth another try when nothing better is known."""
+_MOST_RETRY = 60.0
 _ETA_AFTER = 1.0
 """Seconds of a stage before its speed says anything."""
 _PACES = 9
@@ -33,12 +41,14 @@ _SWEEP = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protection:
-    """What an engine makes of a photo: the bytes (empty if it has no face, those that came if PMask had protected it
-    before), and `pmask.report.Report` as JSON types."""
+class EngineStatus:
+    """How an engine is. pid: of the process that makes masks, None while there is none. device: what it runs on, once
+    known. starts: how often such a process was started. fallbacks: how often a graphics card failed."""
 
-    data: bytes
-    report: dict[str, Any]
+    pid: int | None = None
+    device: str | None = None
+    starts: int = 0
+    fallbacks: int = 0
 
 
 class Engine(Protocol):
@@ -47,6 +57,13 @@ class Engine(Protocol):
     @property
     def devices(self) -> list[str] | None:
         """Devices of this machine, None while not known."""
+
+    @property
+    def status(self) -> EngineStatus:
+        """For those who look after the daemon."""
+
+    def warm(self, options: MaskOptions) -> None:
+        """A photo with these options is on its way: gets ready for it, in the background. Never raises."""
 
     async def protect(
         self, data: bytes, options: MaskOptions, on_progress: Callable[[Progress], None], cancel: asyncio.Event
@@ -65,12 +82,14 @@ class Job:
     data: bytes = field(repr=False)
     media_type: str
     options: MaskOptions
+    key: Key
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     state: Literal["queued", "running", "done", "failed", "cancelled"] = "queued"
     progress: Progress | None = None
     revision: int = 0
     protection: Protection | None = field(default=None, repr=False)
     error: PMaskError | None = None
+    began_at: float | None = None
     ended_at: float | None = None
     cancel: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
@@ -119,15 +138,18 @@ class JobQueue:
     """All jobs. ``clock`` is monotonic, in seconds."""
 
     def __init__(self, engine: Engine, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
+        self.metrics = Metrics()
+        self.results = Results(config.cache_bytes, config.keep_result, clock)
         self._engine = engine
         self._config = config
         self._clock = clock
         self._jobs: dict[str, Job] = {}
-        self._waiting: asyncio.Queue[Job] = asyncio.Queue()
+        self._waiting: dict[str, deque[Job]] = {}  # by client; whose turn is next stands first
+        self._arrived = asyncio.Event()
         self._running: Job | None = None
-        self._uploads = 0
-        self._upload_bytes = 0
+        self._uploads: list[tuple[str, int]] = []  # client and bytes of those under way
         self._paces: deque[float] = deque(maxlen=_PACES)  # seconds per face
+        self._durations: deque[float] = deque(maxlen=_PACES)  # seconds per photo
 
     @property
     def seconds_per_face(self) -> float | None:
@@ -135,27 +157,58 @@ class JobQueue:
         return statistics.median(self._paces) if self._paces else None
 
     @contextlib.contextmanager
-    def admit(self, size: int) -> Iterator[None]:
+    def admit(self, client_id: str, size: int) -> Iterator[None]:
         """Keeps a place for an upload of ``size`` bytes while it arrives. Raises QueueFull before a byte is read."""
         self._sweep()
-        under_way = sum(job.ended_at is None for job in self._jobs.values()) + self._uploads
-        held = sum(job.size for job in self._jobs.values()) + self._upload_bytes
-        if under_way >= self._config.queue_jobs or held + size > self._config.queue_bytes:
-            raise QueueFull("too many photos are waiting; try again soon", retry_after=self._retry_after())
-        self._uploads += 1
-        self._upload_bytes += size
+        self._check_room(size, None, self._config.queue_jobs, self._config.queue_bytes)
+        self._check_room(size, client_id, self._config.client_jobs, self._config.client_bytes)
+        free = free_bytes()
+        if free is not None and free < self._config.free_memory + size:
+            raise QueueFull("this machine is short of memory; close a program", retry_after=self._retry_after())
+        upload = (client_id, size)
+        self._uploads.append(upload)
         try:
             yield
         finally:
-            self._uploads -= 1
-            self._upload_bytes -= size
+            self._uploads.remove(upload)
 
-    def add(self, client_id: str, data: bytes, media_type: str, options: MaskOptions) -> Job:
-        """Queues a photo; to be called inside `admit`."""
-        job = Job(client_id=client_id, data=data, media_type=media_type, options=options)
+    def _check_room(self, size: int, client_id: str | None, most_jobs: int, most_bytes: int) -> None:
+        """Raises QueueFull if a client, or all together, would have too much here."""
+        jobs = [job for job in self._jobs.values() if client_id in (None, job.client_id)]
+        uploads = [length for owner, length in self._uploads if client_id in (None, owner)]
+        if sum(job.ended_at is None for job in jobs) + len(uploads) >= most_jobs:
+            raise QueueFull("too many photos are waiting; try again soon", retry_after=self._retry_after())
+        if sum(job.size for job in jobs) + sum(uploads) + size > most_bytes:
+            raise QueueFull("too many photos are kept; fetch or delete some", retry_after=self._retry_after())
+
+    def add(self, client_id: str, data: bytes, media_type: str, options: MaskOptions, photo: bytes) -> Job:
+        """Queues a photo; to be called inside `admit`. ``photo`` is its SHA-256. One that was made before is done at
+        once."""
+        key = Key(client_id, photo, json.dumps(options.to_json(), sort_keys=True))
+        job = Job(client_id=client_id, data=data, media_type=media_type, options=options, key=key)
         self._jobs[job.id] = job
-        self._waiting.put_nowait(job)
+        if not self._answer_again(job):
+            self._waiting.setdefault(client_id, deque()).append(job)
+            self._arrived.set()
         return job
+
+    def warm(self, options: MaskOptions) -> None:
+        """Has the engine get ready, unless it is at work or memory is short."""
+        free = free_bytes()
+        if self._running is None and (free is None or free >= self._config.free_memory):
+            self._engine.warm(options)
+
+    def gauges(self) -> dict[str, float | dict[str, float]]:
+        """What there is at this moment, for the metrics."""
+        states = [job.state for job in self._jobs.values()]
+        ended = [job for job in self._jobs.values() if job.ended_at is not None]
+        return {
+            "pmask_jobs": {state: states.count(state) for state in ("queued", "running", "done", "failed")},
+            "pmask_uploads": len(self._uploads),
+            "pmask_photo_bytes": sum(len(job.data) for job in self._jobs.values()),
+            "pmask_result_bytes": sum(job.size for job in ended),
+            "pmask_cache_bytes": self.results.size,
+        }
 
     def get(self, client_id: str, job_id: str) -> Job:
         """A client's own job. Raises NotFound, for another client's job too."""
@@ -175,10 +228,45 @@ class JobQueue:
         """Cancels and forgets all that a client has here."""
         for job in [job for job in self._jobs.values() if job.client_id == client_id]:
             self.forget(job)
+        self.results.forget_client(client_id)
 
     def eta(self, job: Job) -> float | None:
-        """Seconds until the job is done, as far as can be told."""
-        return job.eta(self._clock())
+        """Seconds until the job is done, as far as can be told: by its own speed, or by the last photos'."""
+        if job.state == "running":
+            own = job.eta(self._clock())
+            return own if own is not None else self._typical_rest(job)
+        if job.state != "queued" or not self._durations:
+            return None
+        before = self.eta(self._running) if self._running else None
+        return (before or 0.0) + (self._order().index(job) + 1) * statistics.median(self._durations)
+
+    def ahead(self, job: Job) -> int:
+        """How many photos come before this one, the one at work among them."""
+        return self._order().index(job) + (self._running is not None) if job.state == "queued" else 0
+
+    def _typical_rest(self, job: Job) -> float | None:
+        if not self._durations or job.began_at is None:
+            return None
+        return max(1.0, statistics.median(self._durations) - (self._clock() - job.began_at))
+
+    def _order(self) -> list[Job]:
+        """The jobs that wait, in the order of their turns."""
+        rounds = itertools.zip_longest(
+            *([job for job in jobs if job.ended_at is None] for jobs in self._waiting.values())
+        )
+        return [job for turn in rounds for job in turn if job is not None]
+
+    def _next(self) -> Job | None:
+        """The job whose turn it is. Its client is at the end of the row then."""
+        while self._waiting:
+            client_id = next(iter(self._waiting))
+            jobs = self._waiting.pop(client_id)
+            job = jobs.popleft()
+            if jobs:
+                self._waiting[client_id] = jobs
+            if job.ended_at is None:
+                return job
+        return None
 
     def stop(self) -> None:
         """Cancels everything, which wakes all who wait."""
@@ -190,8 +278,10 @@ class JobQueue:
         sweeping = asyncio.create_task(self._sweep_forever())
         try:
             while True:
-                job = await self._waiting.get()
-                if job.ended_at is None:
+                if (job := self._next()) is None:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                elif not self._answer_again(job):  # the same photo may have come twice
                     self._running = job
                     await self._run_one(job)
                     self._running = None
@@ -199,7 +289,7 @@ class JobQueue:
             sweeping.cancel()
 
     async def _run_one(self, job: Job) -> None:
-        began = self._clock()
+        job.began_at = began = self._clock()
         job.state = "running"
         job.touch()
         try:
@@ -212,11 +302,31 @@ class JobQueue:
             log.exception("the engine failed")
             self._end(job, "failed", error=PMaskError(f"unexpected {type(error).__name__}"))
         else:
-            self._end(job, "done", protection=protection)
-            if faces := len(protection.report["faces"]):
-                self._paces.append(protection.report["seconds"] / faces)
+            self._keep(job, protection, self._clock() - began)
         outcome = job.error.code if job.error else "done"
-        log.info("a job of client %s ended: %s, %.1f s", job.client_id, outcome, self._clock() - began)
+        self.metrics.count("pmask_jobs_total", outcome=outcome)
+        log.info("a job ended", extra=facts(client=job.client_id, outcome=outcome, seconds=self._clock() - began))
+
+    def _keep(self, job: Job, protection: Protection, seconds: float) -> None:
+        """Ends a job well, and learns from it how long photos take."""
+        if job.ended_at is None:
+            self.results.put(job.key, protection)
+        self._end(job, "done", protection=protection)
+        faces = len(protection.report["faces"])
+        if faces:
+            self._paces.append(protection.report["seconds"] / faces)
+        self._durations.append(seconds)
+        self.metrics.count("pmask_faces_total", faces)
+        self.metrics.count("pmask_job_seconds_sum", seconds)
+        self.metrics.count("pmask_job_seconds_count")
+
+    def _answer_again(self, job: Job) -> bool:
+        """Ends a job with what was made of the same photo before, if that is still there."""
+        if (before := self.results.get(job.key)) is None:
+            return False
+        self._end(job, "done", protection=before)
+        self.metrics.count("pmask_jobs_total", outcome="cached")
+        return True
 
     def _end(
         self,
@@ -236,6 +346,7 @@ class JobQueue:
         limit = self._clock() - self._config.keep_result
         for job in [job for job in self._jobs.values() if job.ended_at is not None and job.ended_at <= limit]:
             del self._jobs[job.id]
+        self.results.sweep()
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -244,4 +355,4 @@ class JobQueue:
 
     def _retry_after(self) -> float:
         eta = self.eta(self._running) if self._running else None
-        return max(1.0, math.ceil(eta)) if eta is not None else _RETRY
+        return min(max(1.0, math.ceil(eta)), _MOST_RETRY) if eta is not None else _RETRY

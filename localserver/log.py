@@ -91,7 +91,13 @@ def _facts(record: logging.LogRecord) -> dict[str, str | float | None]:
 
 
 def _short(value: str | float | None) -> str | float | None:
-    return round(value, 3) if isinstance(value, float) else value
+    return (
+        round(value, 3)
+        if isinstance(value, float)
+        else _TOKEN.sub("[hidden]", value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _message(record: logging.LogRecord) -> str:

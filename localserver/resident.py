@@ -26,6 +26,15 @@ class Resident:
         self._protector = Protector(device=device, say=_say, album=Album(), record=Record())
         self._gallery = gallery
 
+    @property
+    def device(self) -> str:
+        """ "cpu", "cuda" or "mps"."""
+        return self._protector.device
+
+    def warm(self, options: MaskOptions) -> None:
+        """Loads the team and the judges."""
+        self._protector.panel(options.team)
+
     def protect(
         self,
         data: bytes,

@@ -7,10 +7,12 @@ worker outlives its daemon, however that ends.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import math
 import os
 import queue
+import re
 import signal
 import sys
 import threading
@@ -22,10 +24,11 @@ from typing import Any, BinaryIO, Protocol
 from localserver.errors import EngineFailed
 from localserver.frames import CorruptStream, Frame, pack, read_frame
 from localserver.log import describe
-from pmask.errors import OutOfMemory, PMaskError
+from pmask.errors import Cancelled, OutOfMemory, PMaskError
 from pmask.options import MaskOptions
 from pmask.report import UNTOUCHED, Progress, Report
 
+_GPU_TEXT = re.compile(r"CUDA|cuDNN|CUDNN|cuBLAS|CUBLAS|NVML|MPS|HIP")
 _PROGRESS_EVERY = 0.1
 """Seconds: an optimiser's steps are faster than anyone looks."""
 
@@ -38,7 +41,14 @@ class Protection(Protocol):
 
 
 class Protector(Protocol):
-    """What `localserver.resident.Resident` is."""
+    """What `localserver.resident.Resident` is. device: "cpu", "cuda" or "mps"."""
+
+    @property
+    def device(self) -> str:
+        """What it runs on."""
+
+    def warm(self, options: MaskOptions) -> None:
+        """Loads what a photo with these options will need."""
 
     def protect(
         self,
@@ -74,7 +84,7 @@ class Worker:
         """In its own thread, so that a cancel is heard while a mask is being made."""
         try:
             while (frame := read_frame(self._inbox)) is not None:
-                if frame.header.get("do") == "protect":
+                if frame.header.get("do") in ("protect", "warm"):
                     self._cancelled.clear()
                     self._photos.put(frame)
                 else:
@@ -84,15 +94,17 @@ class Worker:
         os._exit(0)  # in the middle of a mask too: there is nobody left to make it for
 
     def _answer(self, frame: Frame) -> bool:
-        """Makes one photo's mask and says how it went; False if the worker should not go on."""
+        """Makes one photo's mask, or gets warm, and says how it went; False if the worker should not go on."""
         try:
+            if frame.header["do"] == "warm":
+                self._warm(frame)
+                return True
             protection = self._protect(frame)
         except PMaskError as error:
             self._fail(error)
             return not isinstance(error, OutOfMemory)
         except Exception as error:
-            print(describe(error), file=sys.stderr, flush=True)
-            self._fail(_expected(error))
+            self._fail(_expected(error), describe(error), gpu=_is_gpus(error))
             return False
         else:
             body = b"" if protection.report.status in UNTOUCHED else protection.data
@@ -100,21 +112,30 @@ class Worker:
             return True
 
     def _protect(self, frame: Frame) -> Protection:
+        options = MaskOptions.from_mapping(frame.header["options"])
+        return self._loaded().protect(frame.body, options, self._progress, self._cancelled.is_set)
+
+    def _warm(self, frame: Frame) -> None:
+        self._loaded().warm(MaskOptions.from_mapping(frame.header["options"]))
+        self._say({"event": "done", "report": {}})
+
+    def _loaded(self) -> Protector:
         if self._protector is None:
             self._progress(Progress(stage="loading", fraction=0.0))
             self._protector = self._make()
-            self._say({"event": "devices", "devices": _devices()})
-        options = MaskOptions.from_mapping(frame.header["options"])
-        return self._protector.protect(frame.body, options, self._progress, self._cancelled.is_set)
+            self._say({"event": "devices", "devices": _devices(), "device": self._protector.device})
+        return self._protector
 
     def _progress(self, progress: Progress) -> None:
+        if self._cancelled.is_set():  # between the stages too, not in the search alone
+            raise Cancelled("the job was cancelled")
         now, stage, faces = time.monotonic(), progress.stage, progress.faces
         if (stage, faces) != self._said[1:] or now - self._said[0] >= _PROGRESS_EVERY:
             self._said = (now, stage, faces)
             self._say({"event": "progress", "stage": stage, "fraction": progress.fraction, "faces": faces})
 
-    def _fail(self, error: PMaskError) -> None:
-        self._say({"event": "failed", "code": error.code, "message": str(error)})
+    def _fail(self, error: PMaskError, where: str = "", *, gpu: bool = False) -> None:
+        self._say({"event": "failed", "code": error.code, "message": str(error), "where": where, "gpu": gpu})
 
     def _say(self, header: dict[str, Any], body: bytes = b"") -> None:
         try:
@@ -131,6 +152,17 @@ def _expected(error: Exception) -> PMaskError:
     if names & {"MemoryError", "OutOfMemoryError"} or "DefaultCPUAllocator" in str(error):
         return OutOfMemory("not enough memory for this photo; try a smaller one, or another device")
     return EngineFailed(f"making the mask failed unexpectedly ({type(error).__name__})")
+
+
+def _is_gpus(error: Exception) -> bool:
+    """Whether a graphics card, its driver or its libraries failed. torch tells by a type of its own or in a text."""
+    return type(error).__name__ == "AcceleratorError" or _GPU_TEXT.search(str(error)) is not None
+
+
+def _be_the_first_to_go() -> None:
+    """When memory runs out, Linux shall end this process, which can be started again, and no program of a person's."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("700")
 
 
 def _devices() -> list[str]:
@@ -170,6 +202,7 @@ def main() -> None:
     parser.add_argument("--protector", required=True, help="module:callable; the callable takes device= and gallery=")
     args = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the daemon ends us in order
+    _be_the_first_to_go()
     module, _, name = args.protector.partition(":")
 
     def make() -> Protector:

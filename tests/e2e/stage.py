@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import socket
@@ -15,10 +16,11 @@ from aiohttp import web
 from demo.server import RECEIVED
 from PIL import Image
 
-from localserver.app import SERVER_OPTIONS, create_app
+from localserver.app import DOORMAN, create_app
 from localserver.clients import Clients
 from localserver.config import Config
-from localserver.jobs import Protection
+from localserver.jobs import EngineStatus
+from localserver.results import Protection
 from pmask.errors import Cancelled, PMaskError
 from pmask.options import MaskOptions
 from pmask.report import Progress
@@ -56,6 +58,11 @@ class FakeEngine:
     started: int = 0
     cancelled: int = 0
     devices = None
+    status = EngineStatus()
+    warmed: int = 0
+
+    def warm(self, options: MaskOptions) -> None:
+        self.warmed += 1
 
     async def protect(
         self, data: bytes, options: MaskOptions, on_progress: Callable[[Progress], None], cancel: asyncio.Event
@@ -100,22 +107,24 @@ class Daemon:
         self.engine = engine
         self.clients = Clients(folder)
         self._folder = folder
-        self._runner = None
+        self._running = None
 
     async def start(self):
-        config = Config(port=self.port, state_dir=self._folder)
-        self._runner = web.AppRunner(create_app(config, self.engine, self.clients), **SERVER_OPTIONS)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
+        # Tests send one photo again and again, and change what the engine makes of it.
+        config = Config(port=self.port, state_dir=self._folder, cache_bytes=0, free_memory=0)
+        app = create_app(config, self.engine, self.clients)
+        self._running = contextlib.AsyncExitStack()
+        listener = socket.create_server(("127.0.0.1", self.port))
+        await self._running.enter_async_context(app[DOORMAN].serve(app, listener))
 
     async def stop(self):
-        if self._runner:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._running:
+            running, self._running = self._running, None
+            await running.aclose()
 
     async def start_again(self):
         """Starts it if it is stopped."""
-        if self._runner is None:
+        if self._running is None:
             await self.start()
 
     async def pair(self, browser):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import socket
 from collections.abc import Callable
@@ -14,10 +15,11 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from localserver.app import SERVER_OPTIONS, create_app
+from localserver.app import DOORMAN, create_app
 from localserver.clients import Clients
 from localserver.config import Config
-from localserver.jobs import JobQueue, Protection
+from localserver.jobs import EngineStatus, JobQueue
+from localserver.results import Protection
 from pmask.errors import Cancelled
 from pmask.options import MaskOptions
 from pmask.report import Progress
@@ -42,6 +44,8 @@ class FakeEngine:
         self.devices: list[str] | None = None
         self.taken: list[tuple[bytes, MaskOptions]] = []
         self.closed = False
+        self.warmed: list[MaskOptions] = []
+        self.status = EngineStatus()
         self._steps: asyncio.Queue[Progress | Exception | Protection] = asyncio.Queue()
 
     def say(self, step: Progress | Exception | Protection) -> None:
@@ -64,6 +68,9 @@ class FakeEngine:
                 raise value
             else:
                 return value
+
+    def warm(self, options: MaskOptions) -> None:
+        self.warmed.append(options)
 
     async def close(self) -> None:
         self.closed = True
@@ -94,6 +101,11 @@ class Daemon:
         """The answer's status and parsed body."""
         async with self.request(method, path, **more) as answer:
             return answer.status, await answer.json()
+
+    async def json_or_nothing(self, method: str, path: str, **more) -> int:
+        """The status of an answer whose body does not matter."""
+        async with self.request(method, path, **more) as answer:
+            return answer.status
 
     async def refusal(self, method: str, path: str, **more) -> tuple[int, str]:
         """The status and the error's code."""
@@ -131,24 +143,25 @@ def clock() -> Clock:
 @pytest.fixture
 async def make_daemon(tmp_path: Path, clock: Clock):
     """Starts daemons with other settings or another engine; they end with the test, or with `stop`."""
-    started: list[tuple[web.AppRunner, aiohttp.ClientSession]] = []
+    started: list[tuple[contextlib.AsyncExitStack, aiohttp.ClientSession]] = []
 
     async def make(engine=None, **settings) -> Daemon:
         listener = socket.create_server(("127.0.0.1", 0))
+        # Tests post the same photo again and again, on machines that may be short of memory.
+        settings = {"cache_bytes": 0, "free_memory": 0} | settings
         config = Config(port=listener.getsockname()[1], state_dir=tmp_path / "state", **settings)
         engine = engine(config) if engine else FakeEngine()
         clients = Clients(config.state_dir, clock)
         app = create_app(config, engine, clients, JobQueue(engine, config, clock))
-        runner = web.AppRunner(app, **SERVER_OPTIONS)
-        await runner.setup()
-        await web.SockSite(runner, listener).start()
+        stack = contextlib.AsyncExitStack()
+        await stack.enter_async_context(app[DOORMAN].serve(app, listener))
         session = aiohttp.ClientSession()
-        started.append((runner, session))
+        started.append((stack, session))
         return Daemon(config, clients, engine, clock, session, app)
 
     async def stop() -> None:
-        for runner, _ in started:
-            await runner.cleanup()
+        for stack, _ in started:
+            await stack.aclose()
 
     make.stop = stop
     yield make

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from pmask.errors import Cancelled, DeviceUnavailable
+from pmask.errors import Cancelled, DeviceUnavailable, OutOfMemory
 from pmask.report import Distance, FaceReport, Progress, Report
 
 
@@ -34,6 +34,9 @@ class Good:
 
     def __init__(self, device: str, gallery: Path | None = None) -> None:
         self.device, self.gallery = device, gallery
+
+    def warm(self, options):
+        pass
 
     def protect(self, data, options, on_progress, cancelled):
         print("a stray print")
@@ -100,6 +103,48 @@ class Before(Good):
 
     def protect(self, data, options, on_progress, cancelled):
         return _Result(data, "already_protected", self.device)
+
+
+class Gpu(Good):
+    """Runs on a graphics card unless told otherwise, which fails in the way that the seed says."""
+
+    def __init__(self, device: str, gallery: Path | None = None) -> None:
+        super().__init__("cpu" if device == "cpu" else "cuda")
+
+    def protect(self, data, options, on_progress, cancelled):
+        if self.device == "cuda" and options.seed == 1:
+            raise OutOfMemory("CUDA out of memory")
+        if self.device == "cuda" and options.seed == 2:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        if self.device == "cuda" and options.seed == 3:
+            os.kill(os.getpid(), 9)
+        return _Result(data + f" by {self.device}".encode(), "protected", self.device)
+
+
+class Slow(Good):
+    """Takes a while to get warm."""
+
+    def warm(self, options):
+        time.sleep(2)
+
+
+class Dies(Good):
+    """Dies of warming up and of photos."""
+
+    def warm(self, options):
+        os._exit(11)
+
+    def protect(self, data, options, on_progress, cancelled):
+        os._exit(11)
+
+
+class Stages(Good):
+    """Tells of its progress, and never asks whether it is cancelled."""
+
+    def protect(self, data, options, on_progress, cancelled):
+        while True:
+            on_progress(Progress(stage="checking", fraction=0.9, faces=1))
+            time.sleep(0.05)
 
 
 def no_device(device: str, gallery: Path | None = None):

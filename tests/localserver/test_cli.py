@@ -100,7 +100,7 @@ def test_a_photo_is_protected_by_a_daemon_that_was_started_by_hand(start, comman
     daemon.send_signal(signal.SIGTERM)
     assert 0 == daemon.wait(10)
     log = (tmp_path / "log.txt").read_text()
-    assert "a job of client" in log
+    assert "a job ended" in log
     assert "aiohttp" in log
     for secret in (token, token[:-1], job, "Secretive", "secret.jpg", "Traceback"):
         assert secret not in log

@@ -13,6 +13,8 @@ ROUTES = [
     ("POST", "/v1/pair"),
     ("DELETE", "/v1/client"),
     ("GET", "/v1/options"),
+    ("GET", "/v1/metrics"),
+    ("POST", "/v1/warm"),
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs/x"),
     ("GET", "/v1/jobs/x/result"),

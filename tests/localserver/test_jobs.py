@@ -9,8 +9,9 @@ import json
 import pytest
 from PIL import Image
 
-from localserver.app import SERVER_OPTIONS
-from localserver.jobs import Protection
+from localserver import jobs
+from localserver.results import Protection
+from localserver.serving import SERVER_OPTIONS
 from pmask.errors import OutOfMemory, WeightsUnavailable
 from pmask.images import MAX_BYTES, MAX_PIXELS
 from pmask.options import MaskOptions
@@ -316,6 +317,89 @@ async def test_the_queue_is_bounded_in_bytes(make_daemon, photo):
     async with daemon.request("DELETE", f"/v1/jobs/{job}") as answer:
         assert 204 == answer.status
     await daemon.post(photo)
+
+
+async def take_turns(daemon, photo, numbers):
+    """Posts photos whose seeds are the numbers."""
+    return [await daemon.post(photo, headers={"X-PMask-Options": json.dumps({"seed": n})}) for n in numbers]
+
+
+async def test_clients_take_turns(daemon, photo):
+    """A program that sends a folder of photos must not keep a person's one photo waiting for all of them."""
+    other, third = await daemon.pair(), await daemon.pair()
+    many = await take_turns(daemon, photo, [1, 2, 3, 4])
+    await daemon.until(many[0], "running")
+    await take_turns(other, photo, [11, 12])
+    last = await take_turns(third, photo, [21])
+    assert 3 == (await third.json("GET", f"/v1/jobs/{last[0]}"))[1]["ahead"]
+    for _ in range(7):
+        daemon.engine.say(PROTECTED)
+    await daemon.until(many[-1], "done")
+    assert [1, 2, 11, 21, 3, 12, 4] == [options.seed for _, options in daemon.engine.taken]
+
+
+async def test_one_client_cannot_fill_the_queue(make_daemon, photo):
+    """Its share is used up; the others' is not."""
+    daemon = await (await make_daemon(queue_jobs=4, client_jobs=2, client_bytes=3 * len(photo))).pair()
+    other = await daemon.pair()
+    await take_turns(daemon, photo, [1, 2])
+    assert (429, "queue_full") == await daemon.refusal("POST", "/v1/jobs", data=photo)
+    await take_turns(other, photo, [1])
+    assert (429, "queue_full") == await other.refusal("POST", "/v1/jobs", data=photo + b"x" * 2 * len(photo))
+    await take_turns(other, photo, [2])
+
+
+async def test_no_photo_is_taken_while_memory_is_short(make_daemon, photo, monkeypatch):
+    """The system would kill programs of the person's to make room."""
+    daemon = await (await make_daemon(free_memory=1000)).pair()
+    monkeypatch.setattr(jobs, "free_bytes", lambda: 999)
+    status, body = await daemon.json("POST", "/v1/jobs", data=photo)
+    assert (429, "queue_full") == (status, body["error"]["code"])
+    assert "short of memory" in body["error"]["message"]
+    await daemon.json_or_nothing("POST", "/v1/warm")
+    assert [] == daemon.engine.warmed
+    monkeypatch.setattr(jobs, "free_bytes", lambda: 1000 + len(photo))
+    await daemon.post(photo)
+    monkeypatch.setattr(jobs, "free_bytes", lambda: None)
+    await daemon.post(photo)
+
+
+async def test_the_owner_may_set_tighter_limits(make_daemon, photo):
+    """An old machine's owner knows better; what is refused is said in the options, too."""
+    daemon = await (await make_daemon(photo_bytes=len(photo) + 10, photo_pixels=1200)).pair()
+    assert {"bytes": len(photo) + 10, "pixels": 1200} == (await daemon.json("GET", "/v1/options"))[1]["limits"]
+    await daemon.post(photo)
+    assert (413, "too_many_bytes") == await daemon.refusal("POST", "/v1/jobs", data=photo + b"x" * 11)
+    out = io.BytesIO()
+    Image.new("1", (40, 31)).save(out, "PNG")
+    assert (413, "too_many_pixels") == await daemon.refusal("POST", "/v1/jobs", data=out.getvalue())
+
+
+async def test_time_left_is_told_while_a_photo_waits(daemon, photo, clock):
+    """From how long the last photos took; before any was made, nobody knows."""
+    first, second, third = await take_turns(daemon, photo, [1, 2, 3])
+    await daemon.until(first, "running")
+    told = (await daemon.json("GET", f"/v1/jobs/{third}"))[1]
+    assert (None, 2) == (told["eta_s"], told["ahead"])
+    clock.now += 10
+    daemon.engine.say(PROTECTED)
+    await daemon.until(second, "running")
+    clock.now += 4
+    told = [(await daemon.json("GET", f"/v1/jobs/{job}"))[1] for job in (second, third)]
+    assert [(6, 0), (16, 1)] == [(body["eta_s"], body["ahead"]) for body in told]
+
+
+async def test_the_first_sign_of_an_upload_warms_the_engine(daemon, photo):
+    """With the team of the photo to come; not while a photo is at work, when there is nothing to gain."""
+    headers = {"X-PMask-Options": '{"team": ["dlib"]}'}
+    for _ in range(2):
+        async with daemon.request("POST", "/v1/warm", headers=headers) as answer:
+            assert (204, b"") == (answer.status, await answer.read())
+    assert [MaskOptions(team=("dlib",))] * 2 == daemon.engine.warmed
+    await daemon.until(await daemon.post(photo), "running")
+    await daemon.json_or_nothing("POST", "/v1/warm")
+    assert 2 == len(daemon.engine.warmed)
+    assert (400, "bad_request") == await daemon.refusal("POST", "/v1/warm", headers={"X-PMask-Options": "["})
 
 
 async def test_uploads_count_before_they_have_arrived(make_daemon, photo):

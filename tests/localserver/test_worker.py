@@ -136,15 +136,15 @@ async def test_running_out_of_memory_is_told_as_such(engine_of):
     await protect(engine)
 
 
-async def test_an_unforeseen_error_hides_its_text(engine_of, capfd):
+async def test_an_unforeseen_error_hides_its_text(engine_of, caplog, capfd):
     """Texts of exceptions quote what was handled; the log gets the place, the client the type."""
     engine = engine_of("Choosy")
     with pytest.raises(EngineFailed, match="RuntimeError"):
         await protect(engine, seed=3)
-    log = capfd.readouterr().err
+    log = str([vars(record) for record in caplog.records])
     assert "RuntimeError" in log
     assert "protectors.py" in log
-    assert "secret" not in log
+    assert "secret" not in log + capfd.readouterr().err
     await protect(engine)
 
 
@@ -240,6 +240,107 @@ async def test_a_worker_that_speaks_nonsense_is_replaced(engine_of, monkeypatch,
     with pytest.raises(EngineFailed, match="nonsense"):
         await protect(engine)
     assert None is engine.pid
+
+
+@posix
+async def test_a_worker_that_the_system_kills_fails_that_photo_only(engine_of):
+    """Memory ran out in the middle of a mask: the person is told what helps, and the next photo gets a new worker."""
+    engine, began = engine_of("Deaf"), asyncio.Event()
+    job = asyncio.ensure_future(protect(engine, on_progress=lambda _: began.set()))
+    await began.wait()
+    while engine.status.device is None:
+        await asyncio.sleep(0.01)
+    os.kill(engine.pid, signal.SIGKILL)
+    with pytest.raises(EngineFailed, match="want of memory"):
+        await job
+    assert (None, 1) == (engine.pid, engine.status.starts)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_the_processor_stands_in_for_a_graphics_card_that_fails(engine_of, seed):
+    """Out of its memory (1) or broken (2), the photo is masked all the same, and the person is told why it took long;
+    a worker that died (3) takes its photo with it, and the next one goes to the processor."""
+    engine = engine_of("Gpu", gpu_pause=600)
+    assert b"a photo by cuda" == (await protect(engine)).data
+    if seed == 3:
+        with pytest.raises(EngineFailed):
+            await protect(engine, seed=seed)
+    else:
+        protection = await protect(engine, seed=seed)
+        assert b"a photo by cpu" == protection.data
+        assert ["the graphics card failed" in text for text in protection.report["warnings"]] == [True]
+    later = await protect(engine)
+    assert (b"a photo by cpu", 1, 2) == (later.data, len(later.report["warnings"]), engine.status.starts)
+    assert ("cpu", 1) == (engine.status.device, engine.status.fallbacks)
+
+
+async def test_a_graphics_card_may_try_again_later(engine_of):
+    """A driver that was updated, or a game that has ended, must not cost the card for good."""
+    engine = engine_of("Gpu", gpu_pause=3)
+    assert b"a photo by cpu" == (await protect(engine, seed=1)).data
+    await asyncio.sleep(3.1)
+    protection = await protect(engine)
+    assert (b"a photo by cuda", []) == (protection.data, protection.report["warnings"])
+
+
+async def test_what_the_processor_cannot_do_fails(engine_of):
+    """Once; there is nothing else to try."""
+    engine = engine_of("Choosy", device="cpu")
+    with pytest.raises(OutOfMemory):
+        await protect(engine, seed=2)
+    assert (1, 0) == (engine.status.starts, engine.status.fallbacks)
+
+
+async def test_a_warm_up_loads_before_the_photo_comes(engine_of):
+    """The seconds that loading takes are over when the person has chosen the photo."""
+    engine, seen = engine_of("Good"), []
+    engine.warm(MaskOptions())
+    engine.warm(MaskOptions())
+    while engine.status.device is None:
+        await asyncio.sleep(0.02)
+    assert b"a photo protected" == (await protect(engine, on_progress=seen.append)).data
+    assert 1 == engine.status.starts
+    assert "masking" == seen[-1].stage
+
+
+async def test_a_photo_waits_for_the_warm_up_and_can_be_cancelled_meanwhile(engine_of):
+    """Two conversations at once would mix up their frames; a cancel does not wait for the loading, nor undo it."""
+    engine, cancel = engine_of("Slow"), asyncio.Event()
+    engine.warm(MaskOptions())
+    job = asyncio.ensure_future(protect(engine, cancel=cancel))
+    await asyncio.sleep(0.1)
+    cancel.set()
+    with pytest.raises(Cancelled):
+        await asyncio.wait_for(job, 1)
+    assert b"a photo protected" == (await protect(engine)).data
+    assert 1 == engine.status.starts
+
+
+@pytest.mark.parametrize("protector", ["no_device", "Dies"])
+async def test_a_warm_up_that_fails_harms_nobody(engine_of, protector):
+    """It was not asked for by a person; the photo to come fails, or not, on its own."""
+    engine = engine_of(protector)
+    engine.warm(MaskOptions())
+    with pytest.raises((DeviceUnavailable, EngineFailed)):
+        await protect(engine)
+
+
+async def test_closing_ends_a_warm_up(engine_of):
+    """Nothing is left behind."""
+    engine = engine_of("Slow")
+    engine.warm(MaskOptions())
+    while engine.pid is None:
+        await asyncio.sleep(0.01)
+    pid = engine.pid
+    await engine.close()
+    assert await until_gone(pid)
+
+
+async def test_a_cancel_is_heard_between_the_stages(engine_of):
+    """Not in the search alone: a worker that is killed must load all over again."""
+    engine = engine_of("Stages", cancel_grace=60)
+    assert 2 > await start_and_cancel(engine)
+    assert None is not engine.pid
 
 
 @posix
