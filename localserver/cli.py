@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from localserver import autostart, lock
+from localserver import lock
 from localserver.clients import CODE_LIFETIME, Clients
 from localserver.config import DEFAULT_PORT, HOST, Config, ConfigError, add_flags, given, load
 from localserver.errors import BadRequest
@@ -225,6 +225,8 @@ def _say_unknown(client_id: str) -> int:
 
 
 def _autostart(args: argparse.Namespace) -> int:
+    from localserver import autostart
+
     act = {"enable": autostart.enable, "disable": autostart.disable, "status": autostart.status}[args.act_on]
     try:
         status = act(autostart.manager_of(), Config().state_dir)
