@@ -87,6 +87,8 @@ fillIn();
 document.title = words("welcome_title");
 readyPairing(look);
 await look();
-setInterval(() => {
+const lookIfSeen = () => {
   if (!document.hidden) look();
-}, LOOK_EVERY_MS);
+};
+setInterval(lookIfSeen, LOOK_EVERY_MS);
+document.addEventListener("visibilitychange", lookIfSeen);

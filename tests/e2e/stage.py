@@ -127,6 +127,15 @@ class Daemon:
         if self._running is None:
             await self.start()
 
+    async def pair_here(self, page):
+        """Pairs as a person does: with the code typed into the page's form."""
+        await page.evaluate(
+            f"(() => {{ document.getElementById('code').value = {self.clients.new_code()!r};"
+            f"document.getElementById('port').value = {self.port};"
+            "document.getElementById('pair').requestSubmit() })()"
+        )
+        await page.wait_for("document.querySelector('#pair-result.good') !== null")
+
     async def pair(self, browser):
         """Pairs as ``scripts/run.py`` does: by the options page's address."""
         page = await browser.open(

@@ -1,0 +1,200 @@
+"""The extension's own pages, as a person uses them: options, popup and the welcome after the installation."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+
+import browser as browsers
+import pytest
+from stage import EXTENSION, Card
+
+INPUT = "document.getElementById('photo')"
+SETTINGS = "chrome.runtime.sendMessage({name: 'overview'}).then(({ value }) => value)"
+
+
+@pytest.fixture
+async def options(guarded):
+    page = await guarded.open(guarded.extension_url("options/options.html"))
+    await page.wait_for("document.querySelector('#status.good') !== null")
+    return page
+
+
+async def downloads(browser, folder):
+    """Lets what is saved land in a folder."""
+    params = {"behavior": "allow", "downloadPath": str(folder), "eventsEnabled": True}
+    await browser.line.call("Browser.setDownloadBehavior", params)
+
+
+async def saved(page, path):
+    """A file's JSON, once it has been saved."""
+    for _ in range(200):
+        if path.exists() and path.stat().st_size:
+            return json.loads(path.read_text(encoding="utf-8"))
+        await page.evaluate("new Promise((resolve) => setTimeout(resolve, 50))")
+    raise AssertionError(f"{path.name} was not saved")
+
+
+async def test_presets_team_and_choices_reach_the_daemon(options, guarded, daemon, demo, photos):
+    """What the page shows is what the next photo is protected with."""
+    await options.click("document.querySelector('[name=preset][value=fine]').parentElement")
+    await options.wait_for(f"{SETTINGS}.then(({{ omega }}) => omega === 0.0085)")
+    await options.evaluate("document.getElementById('team-details').open = true")
+    await options.click("document.querySelector('#team [value=dlib]')")
+    await options.wait_for(f"{SETTINGS}.then(({{ team }}) => team?.includes('dlib'))")
+    page = await guarded.open(demo.url("react"))
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await demo.wait_for(1)
+    [choices] = daemon.engine.options
+    assert (1.0, 0.0085, True) == (choices.delta, choices.omega, "dlib" in choices.team)
+    await options.click("document.getElementById('team-default')")
+    await options.wait_for(f"{SETTINGS}.then(({{ team }}) => team === null)")
+
+
+async def test_the_last_recogniser_stays(options):
+    """A team of nobody would protect from nobody."""
+    await options.evaluate("document.getElementById('team-details').open = true")
+    for _ in range(10):
+        if not await options.evaluate("document.querySelector('#team :checked') !== null"):
+            break
+        if await options.evaluate("!document.getElementById('team-result').hidden"):
+            break
+        await options.click("document.querySelector('#team :checked')")
+        await options.evaluate("new Promise((resolve) => setTimeout(resolve, 200))")
+    assert "At least one recogniser" in await options.evaluate("document.getElementById('team-result').textContent")
+    assert 1 == await options.evaluate(f"{SETTINGS}.then(({{ team }}) => team.length)")
+    assert 1 == await options.evaluate("document.querySelectorAll('#team :checked').length")
+
+
+async def test_what_a_face_costs_here(options, guarded, daemon, demo, photos):
+    """The time on this machine, from the daemon's own figures: unknown first, then what was measured."""
+    cost = "document.getElementById('cost').textContent"
+    assert "known after the first photo" in await options.evaluate(cost)
+    page = await guarded.open(demo.url("react"))
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await demo.wait_for(1)
+    await options.goto(guarded.extension_url("options/options.html"))
+    await options.wait_for(f"{cost}.includes('takes about 0.1 s')")  # 0.1 s and two faces
+
+
+async def test_settings_go_to_another_browser(options, guarded, tmp_path):
+    """Exported, changed, imported again; and a file that is none of ours changes nothing."""
+    await downloads(guarded, tmp_path)
+    await options.click("document.querySelector('[name=faces][value=ask]')")
+    await options.wait_for(f"{SETTINGS}.then(({{ faces }}) => faces === 'ask')")
+    await options.click("document.getElementById('export')")
+    file = await saved(options, tmp_path / "pmask-settings.json")
+    assert ("ask", None) == (file["values"]["faces"], file["values"].get("daemon"))
+    await options.click("document.querySelector('[name=faces][value=all]')")
+    await options.wait_for(f"{SETTINGS}.then(({{ faces }}) => faces === 'all')")
+    await options.choose("document.getElementById('import')", [tmp_path / "pmask-settings.json"])
+    await options.wait_for("!document.getElementById('import-ask').hidden")
+    await options.click("document.getElementById('import-go')")
+    await options.wait_for(f"{SETTINGS}.then(({{ faces }}) => faces === 'ask')")
+    (tmp_path / "other.json").write_text('{"product": "other"}')
+    await options.choose("document.getElementById('import')", [tmp_path / "other.json"])
+    await options.wait_for("document.getElementById('files-result').textContent.includes('holds no settings of PMask')")
+
+
+async def test_diagnostics_are_about_the_machine_only(options, guarded, daemon, demo, photos, tmp_path):
+    """A person may post the file in public: no photo, name, address or key in it."""
+    await downloads(guarded, tmp_path)
+    page = await guarded.open(demo.url("react"))
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await demo.wait_for(1)
+    await options.click("document.getElementById('diagnostics')")
+    file = await saved(options, tmp_path / "pmask-diagnostics.json")
+    assert ("pmask", 1, True) == (file["product"], file["health"]["protocol"], file["paired"])
+    assert ["protected"] == [result["state"] for result in file["results"]]
+    token = await options.evaluate("chrome.storage.local.get('daemon').then(({ daemon }) => daemon.token)")
+    text = json.dumps(file)
+    for word in (token, "eileen", "pmask-demo", "demo page", daemon.clients.paired()[0].id):
+        assert word not in text
+
+
+async def test_unpairing_revokes(options, daemon):
+    """The daemon forgets this browser too; and says so where it was off and could not."""
+    await options.click("document.getElementById('unpair')")
+    await options.wait_for("document.getElementById('pair-result').textContent.includes('here and at the server')")
+    assert [] == daemon.clients.paired()
+    await daemon.pair_here(options)
+    assert 1 == len(daemon.clients.paired())
+    await daemon.stop()
+    await options.click("document.getElementById('unpair')")
+    await options.wait_for("document.getElementById('pair-result').textContent.includes('pmask-server clients')")
+
+
+async def test_the_popup_shows_this_page(guarded, daemon, demo, photos):
+    """The switch of this site, what its photos have come to, and the last results, newest first."""
+    popup = await guarded.open(guarded.extension_url("popup/popup.html"))
+    page = await guarded.open(demo.url("react"))
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await demo.wait_for(1)
+    await page.choose(INPUT, [photos["broken.jpg"]])
+    await Card(page).wait_for("This photo is damaged")
+    await popup.goto(guarded.extension_url("popup/popup.html"))  # the demo page is the tab in front
+    text = "document.body.innerText"
+    await popup.wait_for(f"{text}.includes('Last photos')")
+    await popup.wait_for("document.querySelectorAll('#results li').length === 2")
+    shown = await popup.evaluate(text)
+    assert "Waiting for you: 1" in shown and "PMask's demo page" in shown
+    first, second = await popup.evaluate("[...document.querySelectorAll('#results li')].map((li) => li.innerText)")
+    assert first.startswith("This photo is damaged") and second.startswith("2 faces protected")
+    await popup.evaluate("document.getElementById('site-on').click()")
+    await popup.wait_for(f"{SETTINGS}.then(({{ sitesOff }}) => sitesOff.includes('demo'))")
+    await popup.wait_for("!document.getElementById('off-note').hidden")
+
+
+@pytest.mark.parametrize("kind", ["chromium", "firefox"])
+async def test_the_welcome_leads_to_a_first_photo(daemon, photos, kind):
+    """After the installation: is the server there, pair, try it on a photo that goes nowhere."""
+    if browsers.find_browser(kind) is None:
+        pytest.skip(f"no {kind} on this machine")
+    async with await browsers.launch(kind, extension=EXTENSION) as browser:
+        page = await browser.open(browser.extension_url("welcome/welcome.html"))
+        await page.wait_for("document.querySelector('#server.bad') !== null")
+        await page.press(5, 5)  # in front of the one that the installation has opened
+        await page.evaluate(f"void (document.getElementById('port').value = {daemon.port})")
+        await page.wait_for("document.querySelector('#step-server.done') !== null")
+        assert await page.evaluate(f"{INPUT}.disabled")
+        await daemon.pair_here(page)
+        await page.wait_for("document.querySelector('#step-pair.done') !== null")
+        await page.wait_for(f"!{INPUT}.disabled")
+        await page.set_files(INPUT, [photos["eileen.jpg"]])
+        await page.wait_for("document.querySelector('#step-try.done') !== null")
+    assert 1 == daemon.engine.started
+
+
+async def test_the_installation_opens_the_welcome(unpaired):
+    """A person who has just installed it must not have to look for it."""
+    for _ in range(100):
+        targets = (await unpaired.line.call("Target.getTargets"))["targetInfos"]
+        if any(target["url"].endswith("welcome/welcome.html") for target in targets):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError([target["url"] for target in targets])
+
+
+@pytest.mark.parametrize("locale", ["de", "zh_CN"])
+async def test_in_the_persons_language(locale, tmp_path):
+    """Every sentence of the pages is in the locale's file. The language is made the extension's only one, since a
+    machine need not have the browser's other languages installed."""
+    own = tmp_path / "extension"
+    shutil.copytree(EXTENSION, own)
+    shutil.rmtree(own / "_locales" / "en")
+    manifest = json.loads((own / "manifest.json").read_text(encoding="utf-8"))
+    (own / "manifest.json").write_text(json.dumps({**manifest, "default_locale": locale}), encoding="utf-8")
+    expected = json.loads((own / "_locales" / locale / "messages.json").read_text(encoding="utf-8"))
+    async with await browsers.launch("chromium", extension=own) as browser:
+        for name, title in (("options", "options_title"), ("welcome", "welcome_title"), ("popup", None)):
+            page = await browser.open(browser.extension_url(f"{name}/{name}.html"))
+            await page.wait_for("document.querySelector('.status.bad') !== null")
+            if title:
+                assert expected[title]["message"] == await page.evaluate("document.title")
+            empty = (
+                "[...document.querySelectorAll('[data-i18n]')].filter((e) => !e.textContent).map((e) => e.dataset.i18n)"
+            )
+            assert [] == await page.evaluate(empty)
+            said = await page.evaluate("document.querySelector('.status.bad').textContent")
+            assert any(entry["message"] and entry["message"] in said for entry in expected.values())
