@@ -15,9 +15,10 @@ from pmask.faces import SAME_FACE_IOU, Detector, Face, iou
 from pmask.images import RGB
 from pmask.mask import angle
 from pmask.people import Faces, Person, strangers
-from pmask.recognisers.specs import DEFAULT_TEAM, SPECS
+from pmask.recognisers.specs import SPECS
 from pmask.report import BARE, Verdict
 from pmask.store import is_here
+from pmask.teams import default_team
 from pmask.uploads import UPLOADS
 
 
@@ -75,14 +76,16 @@ def check(
     models: Sequence[str] | None = None,
     *,
     uploads: Sequence[str] = (BARE,),
-    team: Sequence[str] = DEFAULT_TEAM,
+    team: Sequence[str] | None = None,
 ) -> list[list[Verdict]]:
     """For each face of ``photo`` (upright pixels, largest first) a verdict of each model after each of ``uploads``.
 
     A face counts as matched when it is near to any face of any reference. models: everyone() by default. team: whom the
-    mask was made against, where there is one. Raises NoFace when there is none to compare.
+    mask was made against, where there is one (by default, whom PMask's are). Raises NoFace when there is nothing to
+    compare.
     """
     models = everyone() if models is None else models
+    team = default_team() if team is None else team
     known = [eyes.embed(rgb, _found(eyes, rgb, f"reference {i}"), models) for i, rgb in enumerate(references, 1)]
     person = Person(
         references={name: torch.cat([reference[name] for reference in known]) for name in models},

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pmask import __version__, files, models_cli
+from pmask import __version__, files, models_cli, team_cli
 from pmask.errors import BadOption, NoFace, PMaskError
 from pmask.evaluation import cli as evaluation
 from pmask.images.metadata import CHOICES
 from pmask.options import MaskOptions
-from pmask.recognisers.specs import DEFAULT_TEAM, require_known
+from pmask.recognisers.specs import require_known
 from pmask.report import BARE, tally, tally_words, verdict_words
+from pmask.teams import default_team
 from pmask.uploads import UPLOADS
 
 if TYPE_CHECKING:  # torch takes seconds to import, so the commands that need it import these when they run
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _protect_arguments(commands.add_parser("protect", help="write protected copies of photos"))
     _check_arguments(commands.add_parser("check", help="does each recogniser still match a photo to others?"))
     models_cli.add_arguments(commands.add_parser("models", help="list, fetch or verify recognisers"))
+    team_cli.add_arguments(commands.add_parser("team", help="which recognisers to make masks against"))
     _gallery_commands(commands.add_parser("gallery", help="folders of photos of people, for protect --gallery"))
     evaluation.add_arguments(commands.add_parser("evaluate", help="would an intruder find people by protected photos?"))
     return parser
@@ -82,7 +84,7 @@ def _gallery_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def _engine_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--team", default=",".join(DEFAULT_TEAM), metavar="A,B", help="recognisers (%(default)s)")
+    parser.add_argument("--team", metavar="A,B", help="recognisers (default: what `pmask team show` says)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     parser.add_argument("--detector", default="yunet", choices=["yunet", "mtcnn"])
 
@@ -125,7 +127,7 @@ def _protect(options: argparse.Namespace) -> int:
     from pmask.record import Record
 
     names = ("delta", "omega", "seed", "upload", "again", "metadata")
-    mask = MaskOptions(team=tuple(options.team.split(",")), **{name: getattr(options, name) for name in names})
+    mask = MaskOptions(team=_team(options), **{name: getattr(options, name) for name in names})
     targets = _targets(options)
     protector = _protector(options, Album(photos=len(options.photos), seconds=math.inf), Record())
     gallery = _gallery(options.gallery, protector, mask.team) if options.gallery else None
@@ -233,7 +235,7 @@ def _check(options: argparse.Namespace) -> int:
     from pmask.images import decode
 
     models = tuple(everyone()) if options.models == "all" else tuple(options.models.split(","))
-    team = tuple(options.team.split(","))
+    team = _team(options)
     require_known([*models, *team])
     try:
         photo, *references = (decode(path.read_bytes()).rgb for path in (options.photo, *options.against))
@@ -254,7 +256,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _gallery_build(options: argparse.Namespace) -> int:
-    team = tuple(options.team.split(","))
+    team = _team(options)
     faces = len(_gallery(options.folder, _protector(options), team)[team[0]])
     if not faces:
         raise NoFace(f"no face was found in the photos of {options.folder}; a gallery needs photos of people")
@@ -289,6 +291,11 @@ def _gallery_delete(options: argparse.Namespace) -> int:
     else:
         raise BadOption(f"nothing is kept of {options.folder}; `pmask gallery list` shows what is")
     return OK
+
+
+def _team(options: argparse.Namespace) -> tuple[str, ...]:
+    """The team that was named, or the default one."""
+    return default_team() if options.team is None else tuple(options.team.split(","))
 
 
 def _words(error: Exception) -> str:

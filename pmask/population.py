@@ -50,7 +50,8 @@ def draw(summary: dict[str, npt.NDArray[np.float16]], count: int, seed: int = _S
     rng = np.random.default_rng(seed)
     along = rng.standard_normal((count, len(components))) @ components
     across = rng.standard_normal((count, len(mean))) * float(summary["rest"])
-    directions = components / np.linalg.norm(components, axis=1, keepdims=True)
+    lengths = np.linalg.norm(components, axis=1, keepdims=True)
+    directions = (components / np.where(lengths > 0, lengths, 1))[lengths[:, 0] > 0]  # few people span few directions
     across -= (across @ directions.T) @ directions
     people = mean + along + across
     unit: Embeddings = (people / np.linalg.norm(people, axis=1, keepdims=True)).astype(np.float32)

@@ -27,6 +27,10 @@ Wrong = npt.NDArray[np.bool_]
 
 SMALLEST_TEAM = 2
 """Of one alone there is nothing to correlate."""
+RESAMPLES = 400
+"""Of the bootstrap over people."""
+INTERVAL = (2.5, 97.5)
+"""Percentiles between which 95 % of the resampled diversities lie."""
 FEW_NEGATIVES = 100
 """With fewer negative samples a member's correlation is uncertain by more than 0.05 (one standard error, at worst)."""
 
@@ -100,6 +104,35 @@ def rank_teams(wrong: Mapping[str, npt.NDArray[np.bool_]], size: int) -> list[Te
     known = telling(np.column_stack([wrong[name] for name in names]))
     teams = [_team(names, known, list(columns)) for columns in combinations(range(len(names)), size)]
     return sorted(teams, key=lambda team: (math.isnan(team.diversity), -team.diversity))
+
+
+def intervals(
+    wrong: Mapping[str, npt.NDArray[np.bool_]], teams: Sequence[Team], people: npt.NDArray[np.str_], seed: int = 0
+) -> list[tuple[float, float]]:
+    """For each team, between what its diversity lies in 95 % of RESAMPLES draws of as many people, with repetition.
+
+    wrong: as in rank_teams. people (photos): whose photo each is; photos of one person are alike, so they are drawn
+    together. NaN where a member has no negative samples.
+    """
+    table = np.column_stack(list(wrong.values()))
+    keep = table.any(1) & ~table.all(1)  # the others weigh nothing
+    table, columns = table[keep], {name: column for column, name in enumerate(wrong)}
+    names, person = np.unique(people, return_inverse=True)
+    chance = np.random.default_rng(seed)
+    draws = chance.integers(0, len(names), (RESAMPLES, len(names)))
+    drawn = np.array([np.bincount(draw, minlength=len(names)) for draw in draws])
+    weights = drawn[:, person[keep]].astype(np.float32)
+    size = len(teams[0].members)
+    ones, twos = [], []
+    for team in teams:
+        part = table[:, [columns[name] for name in team.members]]
+        failing = part.sum(1)
+        ones.append(part * (failing / size)[:, None])
+        twos.append(part * (failing * (failing - 1) / (size * (size - 1)))[:, None])
+    one, two = (weights @ np.hstack(parts).astype(np.float32) for parts in (ones, twos))  # (RESAMPLES, teams * size)
+    with np.errstate(invalid="ignore"):
+        diversities = 1 - (two / one).reshape(RESAMPLES, len(teams), size).mean(2)
+    return [(float(low), float(high)) for low, high in np.percentile(diversities, INTERVAL, axis=0).T]
 
 
 def few(teams: Sequence[Team]) -> dict[str, int]:

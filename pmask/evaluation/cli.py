@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pmask.errors import BadOption
 from pmask.options import MaskOptions
-from pmask.recognisers.specs import DEFAULT_TEAM
+from pmask.teams import default_team
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from pmask.evaluation.protocol import Settings, Step
@@ -57,9 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--mmd", type=float, default=0.0, metavar="W", help="tipim's weight of naturalness, MMD (%(default)s)")
     add("--delta", type=float, default=MaskOptions.delta, help="strength (%(default)s)")
     add("--omega", type=float, default=MaskOptions.omega, help="budget, (1 - SSIM) / 2 (%(default)s)")
-    add(
-        "--team", default=",".join(DEFAULT_TEAM), metavar="A,B", help="recognisers masks are made against (%(default)s)"
-    )
+    add("--team", metavar="A,B", help="recognisers masks are made against (default: what `pmask team show` says)")
     add("--alone", action="store_true", help="protect each photo without the person's other protected ones")
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     add("--seed", type=int, default=0, help="of the choice of people and photos, masks and intervals (%(default)s)")
@@ -111,7 +109,12 @@ def _settings(options: argparse.Namespace) -> Settings:
         detector=options.detector,
         search=replace(method, mmd=options.mmd) if isinstance(method, TipIm) else method,
         targets=options.targets,
-        options=MaskOptions(delta=options.delta, omega=options.omega, team=_names(options.team), seed=options.seed),
+        options=MaskOptions(
+            delta=options.delta,
+            omega=options.omega,
+            team=_names(options.team or "") or default_team(),
+            seed=options.seed,
+        ),
         device=options.device,
         seed=options.seed,
         jobs=options.jobs,

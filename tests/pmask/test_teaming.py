@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pmask.errors import BadOption
-from pmask.teaming import FEW_NEGATIVES, few, focal_correlation, focal_diversity, rank_teams, telling
+from pmask.teaming import FEW_NEGATIVES, few, focal_correlation, focal_diversity, intervals, rank_teams, telling
 
 
 def matrix(*rows: str) -> np.ndarray:
@@ -117,3 +117,24 @@ def test_range_symmetry_and_invariance_to_order(seed):
     again = {frozenset(team.members): team.diversity for team in rank_teams(shuffled, 2)}
     assert scores.keys() == again.keys()
     assert all(pytest.approx(scores[team]) == again[team] for team in scores)
+
+
+def test_intervals_are_about_the_score_and_narrow_with_more_people():
+    """By people, not by photos: photos of one person fail together."""
+    chance = np.random.default_rng(3)
+    pool = {name: chance.random(2000) < 0.3 for name in "abc"}
+    widths = []
+    for photos in (2000, 200):
+        wrong = {name: fails[:photos] for name, fails in pool.items()}
+        teams = rank_teams(wrong, 2)
+        bounds = intervals(wrong, teams, np.arange(photos).astype(str))
+        assert all(low < team.diversity < high for team, (low, high) in zip(teams, bounds, strict=True))
+        assert bounds == intervals(wrong, teams, np.arange(photos).astype(str))
+        widths.append(bounds[0][1] - bounds[0][0])
+    assert 2 * widths[0] < widths[1]
+    tens = np.repeat(np.arange(200), 10).astype(str)
+    alike = {name: np.repeat(fails[:200], 10) for name, fails in pool.items()}
+    (low, high), *_ = intervals(alike, rank_teams(alike, 2), tens)
+    assert pytest.approx(widths[1], rel=0.35) == high - low  # ten photos each tell no more than one
+    never = {"a": np.zeros(9, bool), "b": np.arange(9) < 5}
+    assert all(math.isnan(bound) for bound in intervals(never, rank_teams(never, 2), np.arange(9).astype(str))[0])
