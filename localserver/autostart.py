@@ -299,7 +299,7 @@ class Systemd(Manager):
             f"WorkingDirectory={command.folder.replace('%', '%%')}",
             *(f"Environment={self._quoted(text)}" for text in environment),
             "Restart=on-failure",
-            "RestartSec=300ms",
+            "RestartSec=100ms",
             "OOMPolicy=continue",
             "NoNewPrivileges=yes",
             "UMask=0077",

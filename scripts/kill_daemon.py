@@ -55,6 +55,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in order: the manager's cgroup must not stay behind
     if args.inside:
         return inside(args)
     with tempfile.TemporaryDirectory(prefix="pmask-kill-") as name:
@@ -94,7 +95,8 @@ def inside(args: argparse.Namespace) -> int:
     }
     if back:
         back.sort()
-        figures = f"back after {back[len(back) // 2]:.2f} s (median), {back[-1]:.2f} s (most)"
+        spread = f"back after {back[len(back) // 2]:.2f} s (median), {back[-1]:.2f} s (most)"
+        figures = f"{spread}, at a load of {os.getloadavg()[0]:.0f}"
         print(f"daemon killed {len(back)} times: {figures}")
         print(f"batch: {batch.done} results of {batch.tries} tries, {args.photos} photos round after round")
     print(f"pmask protect killed {args.protect_kills} times: {parts} unfinished files under a hidden name left behind")

@@ -11,6 +11,7 @@ export const ROUTES = {
   pair: "POST /v1/pair",
   leave: "DELETE /v1/client",
   options: "GET /v1/options",
+  warm: "POST /v1/warm",
   create: "POST /v1/jobs",
   follow: "GET /v1/jobs/ID",
   result: "GET /v1/jobs/ID/result",
@@ -123,6 +124,11 @@ async function paired(route, how = {}) {
 /** @returns {Promise<object>} defaults, ranges, recognisers, uploads, devices, limits */
 export async function options() {
   return (await paired(ROUTES.options)).json();
+}
+
+/** A photo is about to come: the recognisers may be loaded meanwhile. */
+export async function warm() {
+  await paired(ROUTES.warm).catch(() => {}); // the photo itself will meet whatever is wrong
 }
 
 /** @param {Blob} photo @param {object} choices of PROTOCOL.md @returns {Promise<string>} the job's id */

@@ -309,8 +309,12 @@ $("unpair").addEventListener("click", async () => {
   ask();
 });
 $("delta").addEventListener("input", showDelta);
-$("choose-photos").addEventListener("click", () => $("photos-input").click());
-$("choose-folder").addEventListener("click", () => $("folder-input").click());
+for (const kind of ["photos", "folder"]) {
+  $(`choose-${kind}`).addEventListener("click", () => {
+    $(`${kind}-input`).click();
+    daemon.warm();
+  });
+}
 $("photos-input").addEventListener("change", (event) => chosen(event.target, true));
 $("folder-input").addEventListener("change", (event) => chosen(event.target, false));
 $("download-all").addEventListener("click", downloadAll);
@@ -321,6 +325,9 @@ $("clear").addEventListener("click", clear);
 addEventListener("dragover", (event) => {
   event.preventDefault();
   $("drop").classList.add("over");
+});
+addEventListener("dragenter", (event) => {
+  if (!$("work").hidden && event.relatedTarget === null) daemon.warm(); // from outside the page
 });
 addEventListener("dragleave", () => $("drop").classList.remove("over"));
 addEventListener("drop", (event) => {
