@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 BARE = "bare"
 """The face as it is."""
 LEVELS: tuple[tuple[str, ...], ...] = (
+    ("low-resolution-28", "blur-2", "noise-20"),
     ("low-resolution-20", "blur-4", "noise-40"),
-    ("low-resolution-14", "blur-6", "noise-70"),
-    ("low-resolution-10", "blur-8", "noise-100"),
+    ("low-resolution-12", "blur-6", "noise-80"),
 )
 """Harder and harder. The number of low-resolution is the pixels left of the 112 of an aligned face's side, that of blur
 the Gaussian's standard deviation in those pixels, that of noise the standard deviation in levels of 0 to 255."""
