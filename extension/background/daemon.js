@@ -27,6 +27,18 @@ const BODY_MS = 60_000; // a large photo over loopback while the processor is bu
  * @typedef {{port: number, token: string, client: {id: string, name: string}}} Daemon a daemon that is paired
  */
 
+/** The browser says no more than "Failed to fetch", or that the time is up. */
+const unreachable = (error) => new PMaskError(error?.name === "TimeoutError" ? "timeout" : "daemon_off");
+
+/** An answer's body. One that breaks off in its middle, as when the computer slept, is as good as none. */
+async function bodyOf(response, kind = "json") {
+  try {
+    return await response[kind]();
+  } catch (error) {
+    throw error instanceof SyntaxError ? new PMaskError("not_pmask") : unreachable(error);
+  }
+}
+
 /**
  * One request. Rejects with a PMaskError; answers of 400 and above carry the daemon's own code.
  *
@@ -52,8 +64,7 @@ async function request(port, route, how = {}) {
       signal: AbortSignal.timeout(how.timeout ?? SHORT_MS),
     });
   } catch (error) {
-    if (error?.name === "TimeoutError") throw new PMaskError("timeout");
-    throw new PMaskError("daemon_off"); // the browser says no more than "Failed to fetch"
+    throw unreachable(error);
   }
   if (response.status < 400) return response;
   const { error } = await response.json().catch(() => ({}));
@@ -89,7 +100,7 @@ function checkHealth(health) {
 /** What listens on the port, without a token. Rejects if it is not a PMask daemon of our protocol. */
 export async function health(port) {
   const response = await request(port, ROUTES.health);
-  return checkHealth(await response.json().catch(() => null));
+  return checkHealth(await bodyOf(response));
 }
 
 /**
@@ -103,7 +114,7 @@ export async function prove(daemon) {
   if (!daemon) throw new PMaskError("not_paired");
   const challenge = hex(crypto.getRandomValues(new Uint8Array(32)));
   const response = await request(daemon.port, ROUTES.health, { query: { client: daemon.client.id, challenge } });
-  const answer = checkHealth(await response.json().catch(() => null));
+  const answer = checkHealth(await bodyOf(response));
   // A daemon that has forgotten us gives no proof; it gets no token either.
   if (answer.proof === undefined) throw new PMaskError("not_paired");
   if (answer.proof !== (await proofOf(daemon.token, challenge, daemon.port))) throw new PMaskError("impostor");
@@ -120,13 +131,13 @@ export async function pair(port, code, name) {
   await health(port);
   const body = JSON.stringify({ code, name });
   const response = await request(port, ROUTES.pair, { body, headers: { "Content-Type": "application/json" } });
-  const { token, client } = await response.json();
+  const { token, client } = await bodyOf(response);
   return { port, token, client: { id: client.id, name: client.name } };
 }
 
 /** @returns {Promise<object>} defaults, ranges, recognisers, devices, limits */
 export async function options(daemon) {
-  return (await proven(daemon, ROUTES.options)).json();
+  return bodyOf(await proven(daemon, ROUTES.options));
 }
 
 /** @param {Daemon} daemon @param {Blob} photo @param {object} choices of PROTOCOL.md @returns {Promise<{id: string}>} */
@@ -134,13 +145,13 @@ export async function createJob(daemon, photo, choices) {
   const headers = { "Content-Type": "application/octet-stream", "X-PMask-Options": JSON.stringify(choices) };
   // Bare bytes: a File would lend the request its own type.
   const body = await photo.arrayBuffer();
-  return (await proven(daemon, ROUTES.create, { body, headers, timeout: BODY_MS })).json();
+  return bodyOf(await proven(daemon, ROUTES.create, { body, headers, timeout: BODY_MS }));
 }
 
 /** The job's state, at once when `seen` is null or behind, and at the latest after WAIT_S seconds. */
 export async function followJob(daemon, id, seen) {
   const query = seen === null ? {} : { wait: WAIT_S, seen };
-  return (await proven(daemon, ROUTES.follow, { id, query, timeout: WAIT_S * 1000 + SHORT_MS })).json();
+  return bodyOf(await proven(daemon, ROUTES.follow, { id, query, timeout: WAIT_S * 1000 + SHORT_MS }));
 }
 
 /** Statuses with which the original is what to upload. "looked" is no leave: the faces were only to be found. */
@@ -154,7 +165,7 @@ export async function jobResult(daemon, id) {
   const isProtected = response.status === 200 && ["protected", "already_protected"].includes(summary?.status);
   // Neither: what came is not known to be protected.
   if (!unchanged && !isProtected) throw new PMaskError("engine_failed");
-  return { blob: unchanged ? null : await response.blob(), summary };
+  return { blob: unchanged ? null : await bodyOf(response, "blob"), summary };
 }
 
 /** Has the daemon forget us: its list of clients is shorter by one, and the token opens nothing any more. */

@@ -266,6 +266,17 @@ for (const [what, health, code] of [
   });
 }
 
+test("an answer that breaks off in its middle is no answer, and no other program's", async () => {
+  const server = createServer((_request, response) => {
+    response.writeHead(200, { "Content-Type": "application/json", "Content-Length": 100 });
+    response.write('{"product":');
+    setTimeout(() => response.destroy(), 20);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await assert.rejects(daemon.health(server.address().port), { code: "daemon_off" });
+  server.close();
+});
+
 test("the daemon's own code comes through, and silence is daemon_off", async () => {
   const server = await serve(GOOD, () => ({ status: 429, body: { error: { code: "queue_full", message: "later" } }, headers: { "Retry-After": "3" } }));
   const mine = { port: server.port, token: TOKEN, client: { id: "c" } };
