@@ -11,6 +11,7 @@ export const ROUTES = {
   pair: "POST /v1/pair",
   leave: "DELETE /v1/client",
   options: "GET /v1/options",
+  warm: "POST /v1/warm",
   create: "POST /v1/jobs",
   follow: "GET /v1/jobs/ID",
   result: "GET /v1/jobs/ID/result",
@@ -138,6 +139,11 @@ export async function pair(port, code, name) {
 /** @returns {Promise<object>} defaults, ranges, recognisers, devices, limits */
 export async function options(daemon) {
   return bodyOf(await proven(daemon, ROUTES.options));
+}
+
+/** A photo may be about to come: the daemon loads what its options will need. */
+export async function warm(daemon, choices) {
+  await proven(daemon, ROUTES.warm, { headers: { "X-PMask-Options": JSON.stringify(choices) } });
 }
 
 /** @param {Daemon} daemon @param {Blob} photo @param {object} choices of PROTOCOL.md @returns {Promise<{id: string}>} */

@@ -40,6 +40,15 @@ export const MESSAGES = {
       return { on: isOn(settings, await siteOfSender(settings, sender)), originals: settings.originals };
     },
   },
+  /** A file dialog was opened, or files are dragged over the page. */
+  warm: {
+    from: "page",
+    async run(_message, sender) {
+      const settings = await store.read();
+      if (!isOn(settings, await siteOfSender(settings, sender))) return;
+      await daemon.warm(settings.daemon, choicesOf(settings, []));
+    },
+  },
   /** What became of the photos in this frame, for the badge. */
   count: { from: "page", run: (tally, sender) => tabs.count(tally, sender) },
   openOptions: { from: "page", run: async () => api.runtime.openOptionsPage() },

@@ -29,6 +29,7 @@ export const SETTINGS = Object.freeze({
   omega: { initial: PRESETS.strong.omega, valid: within(RANGES.omega) },
   team: { initial: null, valid: (value) => value === null || (texts(value) && value.length > 0) }, // null: the daemon's own
   faces: { initial: "all", valid: oneOf("all", "ask") },
+  metadata: { initial: "no_location", valid: oneOf("no_location", "keep", "strip") }, // of EXIF
   originals: { initial: "ask", valid: oneOf("ask", "never") }, // may a photo go unprotected on the person's word?
 });
 
@@ -63,10 +64,11 @@ export function imported(file) {
 }
 
 /** The daemon's options for a photo (PROTOCOL.md). @param {object} settings @param {number[][] | null} leaveOut */
-export function choicesOf({ delta, omega, team, faces }, leaveOut) {
+export function choicesOf({ delta, omega, team, faces, metadata }, leaveOut) {
   return {
     delta,
     omega,
+    metadata,
     ...(team && { team }),
     ...(leaveOut?.length > 0 && { leave_out: leaveOut }),
     ...(faces === "ask" && !leaveOut && { look: true }),

@@ -9,6 +9,7 @@ import { pair, readyPairing } from "../shared/pairing.js";
 import { ask, errorWords, fillIn, make, saveText, sayStatus, showStatus, words } from "../shared/ui.js";
 
 const STATUS_EVERY_MS = 5000;
+const CHOICES = ["faces", "metadata", "originals"]; // settings that are one of a few values
 const at = (id) => document.getElementById(id);
 const ssim = (omega) => (1 - 2 * omega).toFixed(3);
 
@@ -101,14 +102,13 @@ function siteRow(site) {
 /** Shows the settings as they are now. */
 async function show() {
   settings = await ask("overview", {});
-  const { enabled, sites, daemon, faces, originals, managed } = settings;
+  const { enabled, sites, daemon, managed } = settings;
   at("paired").hidden = !daemon;
   at("pair").hidden = Boolean(daemon);
   if (daemon) at("where").textContent = words("server_where", daemon.client.name, daemon.port);
   showStrength();
   showTeam();
-  document.querySelector(`[name=faces][value=${faces}]`).checked = true;
-  document.querySelector(`[name=originals][value=${originals}]`).checked = true;
+  for (const key of CHOICES) document.querySelector(`[name=${key}][value=${settings[key]}]`).checked = true;
   at("enabled").checked = enabled;
   at("sites").replaceChildren(...sites.map(siteRow));
   at("managed").hidden = managed.length === 0;
@@ -142,8 +142,8 @@ for (const key of ["delta", "omega"]) {
   at(key).addEventListener("input", showSliders);
   at(key).addEventListener("change", () => set({ [key]: at(key).valueAsNumber }));
 }
-for (const radio of document.querySelectorAll("[name=faces], [name=originals]")) {
-  radio.addEventListener("change", () => set({ [radio.name]: radio.value }));
+for (const key of CHOICES) {
+  for (const radio of document.querySelectorAll(`[name=${key}]`)) radio.addEventListener("change", () => set({ [key]: radio.value }));
 }
 at("enabled").addEventListener("change", () => set({ enabled: at("enabled").checked }));
 

@@ -7,6 +7,7 @@
   const api = globalThis.browser ?? globalThis.chrome;
   const { Overlay, PhotoError, Pick } = globalThis.pmask;
   const STATE_PATIENCE_MS = 5000;
+  const WARM_AGAIN_MS = 60_000;
   const PAGE = crypto.randomUUID(); // this document's name towards the background, which cancels what a page leaves behind
 
   const { port1: line, port2: guardsEnd } = new MessageChannel();
@@ -110,6 +111,17 @@
       else if (!photo.isFinal) photo.run();
     }
   }
+
+  /** The first sign of an upload: by the time that a photo has been chosen, the recognisers are loaded. */
+  let warmed = -WARM_AGAIN_MS;
+  function warm(event) {
+    const isPicker = (node) => (node.localName === "label" ? node.control : node)?.type === "file";
+    const isSign = event.type === "click" ? event.composedPath().some(isPicker) : event.dataTransfer?.types.includes("Files");
+    if (!event.isTrusted || !isSign || known?.on !== true || performance.now() - warmed < WARM_AGAIN_MS) return;
+    warmed = performance.now();
+    tell("warm");
+  }
+  for (const type of ["click", "dragenter"]) window.addEventListener(type, warm, { capture: true, passive: true });
 
   /** Events by which photos reach a page, and the guard's route that takes each. */
   const ROUTE_OF = { input: "input", change: "input", drop: "drop", paste: "paste" };

@@ -341,10 +341,12 @@
     /** What recognisers say of the result: one sentence, and under it each one's own. */
     #verdicts() {
       const { summary, report } = this.photo;
-      if (!summary.judged) return [];
+      const notes = (report?.warnings ?? []).map((note) => h("p", { class: "detail" }, note));
+      if (!summary.judged) return notes;
       const faces = report?.faces ?? [];
       const lines = faces.flatMap(({ verdicts }, i) => verdicts.map((verdict) => h("p", {}, verdictWords(verdict, i, faces.length))));
-      return [h("details", { class: "detail" }, h("summary", {}, judgedWords(summary.judged)), h("div", {}, ...lines))];
+      const judged = h("details", { class: "detail" }, h("summary", {}, judgedWords(summary.judged)), h("div", {}, ...lines));
+      return [judged, ...notes];
     }
 
     #doneActions() {
@@ -607,11 +609,8 @@
       const photos = this.#photos();
       const ended = photos.filter(({ isFinal }) => isFinal);
       if (photos.length < 2 || ended.length === photos.length) return "";
-      const took = ended.map(({ summary }) => summary?.seconds).filter((seconds) => seconds > 0);
-      const running = photos.filter(({ state, eta }) => state === "running" && eta !== null);
-      const waiting = photos.filter(({ state }) => state === "queued").length;
-      const each = took.reduce((sum, seconds) => sum + seconds, 0) / took.length;
-      const left = running.length > 0 && (took.length > 0 || waiting === 0) ? running[0].eta + (waiting && waiting * each) : null;
+      const etas = photos.filter(({ state }) => state === "running" || state === "queued").map(({ eta }) => eta);
+      const left = etas.length > 0 && !etas.includes(null) ? Math.max(...etas) : null;
       return [words("progress_of", ended.length, photos.length), leftWords(left)].filter(Boolean).join(" · ");
     }
 

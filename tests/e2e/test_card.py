@@ -283,6 +283,20 @@ async def test_a_page_cannot_do_away_with_the_card(page, daemon, demo, photos, a
     await demo.wait_for(1)
 
 
+async def test_the_recognisers_are_loaded_while_the_person_still_looks(page, daemon, photos):
+    """Seconds of waiting saved: the daemon hears of the opened dialog, and hears of it once."""
+    await page.call("Page.setInterceptFileChooserDialog", {"enabled": True})
+    assert 0 == daemon.engine.warmed
+    for _ in range(2):
+        await page.click(INPUT)
+    for _ in range(100):
+        if daemon.engine.warmed:
+            break
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0.3)
+    assert (1, 0) == (daemon.engine.warmed, daemon.engine.started)
+
+
 async def test_a_page_cannot_press_the_buttons(page, daemon, demo, photos):
     """Clicks that a script makes up are not the person's, wherever it aims them."""
     await daemon.stop()

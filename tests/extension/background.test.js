@@ -77,7 +77,7 @@ test("a page may ask what pages need, and nothing else", async () => {
     assert.equal(mayAsk(entry, { ...page, id: "another" }, ours), false, name);
   }
   const fromPages = Object.keys(MESSAGES).filter((name) => MESSAGES[name].from !== "extension");
-  assert.deepEqual(fromPages.sort(), ["cancel", "count", "ended", "follow", "openOptions", "protect", "result", "state"]);
+  assert.deepEqual(fromPages.sort(), ["cancel", "count", "ended", "follow", "openOptions", "protect", "result", "state", "warm"]);
   assert.equal((await answer({ name: "unpair" }, page)).error.message, "not allowed");
   assert.equal((await answer({ name: "toString" }, options)).error.message, "not allowed");
   assert.equal((await answer(undefined, options)).error.message, "not allowed");
@@ -139,12 +139,13 @@ test("diagnostics hold no photo, name or token", async (t) => {
 });
 
 test("the daemon is told what was set: a look first when the person wants to be asked", () => {
-  const plain = { delta: 1, omega: 0.017, team: null, faces: "all" };
-  assert.deepEqual(settings.choicesOf(plain, null), { delta: 1, omega: 0.017 });
+  const plain = { delta: 1, omega: 0.017, team: null, faces: "all", metadata: "strip" };
+  const sent = { delta: 1, omega: 0.017, metadata: "strip" };
+  assert.deepEqual(settings.choicesOf(plain, null), sent);
   const asking = { ...plain, team: ["dlib"], faces: "ask" };
-  assert.deepEqual(settings.choicesOf(asking, null), { delta: 1, omega: 0.017, team: ["dlib"], look: true });
-  assert.deepEqual(settings.choicesOf(asking, []), { delta: 1, omega: 0.017, team: ["dlib"] });
-  assert.deepEqual(settings.choicesOf(asking, [[1, 2, 3, 4]]), { delta: 1, omega: 0.017, team: ["dlib"], leave_out: [[1, 2, 3, 4]] });
+  assert.deepEqual(settings.choicesOf(asking, null), { ...sent, team: ["dlib"], look: true });
+  assert.deepEqual(settings.choicesOf(asking, []), { ...sent, team: ["dlib"] });
+  assert.deepEqual(settings.choicesOf(asking, [[1, 2, 3, 4]]), { ...sent, team: ["dlib"], leave_out: [[1, 2, 3, 4]] });
 });
 
 const PAGE = (tab, frame = 0) => ({ id: "ours", url: "https://x.com/", tab: { id: tab }, frameId: frame });
