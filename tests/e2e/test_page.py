@@ -13,6 +13,8 @@ import browser as browsers
 import pytest
 from stage import PATIENCE_S, FakeEngine, mark
 
+from localserver.errors import QueueFull
+from localserver.jobs import JobQueue
 from pmask.errors import OutOfMemory
 from pmask.report import BARE, Verdict
 
@@ -233,6 +235,22 @@ async def test_failures_say_what_to_do(page, photos, engine):
     await page.set_files(PHOTOS, [photos["notes.txt"], photos["eileen.jpg"]])
     await said(page, "This file is not a photo that PMask reads")
     await said(page, "1 of 3 photos done, 2 failed.")
+
+
+async def test_a_full_queue_is_waited_for(page, photos, monkeypatch):
+    """A folder is more than the daemon takes at once: what has no room now comes when there is some."""
+    admit, refused = JobQueue.admit, []
+
+    def full_once(self, *args):
+        if not refused:
+            refused.append(args)
+            raise QueueFull("too many photos are waiting", retry_after=1)
+        return admit(self, *args)
+
+    monkeypatch.setattr(JobQueue, "admit", full_once)
+    await page.set_files(PHOTOS, [photos["eileen.jpg"], photos["käthe.png"]])
+    await page.wait_for(f"{DONE} === 2")
+    assert 1 == len(refused)
 
 
 async def test_a_recogniser_that_still_matches_is_named(page, photos, engine):
