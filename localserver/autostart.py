@@ -438,7 +438,9 @@ class LaunchAgent(Manager):
 
     def __init__(self) -> None:
         self.place = Path.home() / "Library" / "LaunchAgents" / f"{self.label}.plist"
-        self._domain = f"gui/{os.getuid()}" if sys.platform != "win32" else "gui"
+        self._domain = "gui"
+        if sys.platform != "win32":
+            self._domain = f"gui/{os.getuid()}"
 
     def render(self, command: Command) -> bytes:
         """UTF-8 is set because launchd's own environment has no locale. KeepAlive: again unless it ended in order."""
