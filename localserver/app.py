@@ -23,7 +23,7 @@ from localserver.door import CLIENT, door, origin_of
 from localserver.errors import BadRequest, MethodNotAllowed, NotFound, NotReady, TryLater
 from localserver.jobs import Engine, Job, JobQueue
 from localserver.log import facts
-from localserver.memory import resident_bytes
+from localserver.memory import open_descriptors, resident_bytes
 from localserver.metrics import CONTENT_TYPE
 from localserver.results import Protection
 from localserver.serving import Doorman
@@ -153,6 +153,8 @@ async def _metrics(request: web.Request) -> web.Response:
         "pmask_info": {__version__: 1},
         "pmask_start_time_seconds": app[_STARTED],
         "pmask_resident_bytes": resident_bytes(os.getpid()),
+        "pmask_tasks": len(asyncio.all_tasks()),
+        "pmask_descriptors": open_descriptors(),
         "pmask_connections": app[DOORMAN].connections,
         "pmask_clients": len(app[_CLIENTS].paired()),
         "pmask_engine_up": engine.pid is not None,

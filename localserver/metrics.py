@@ -12,6 +12,8 @@ METRICS = {
     "pmask_info": ("gauge", "Always 1, with the version that runs.", "version"),
     "pmask_start_time_seconds": ("gauge", "When the daemon started, in seconds since 1970.", None),
     "pmask_resident_bytes": ("gauge", "Memory that the daemon holds, without the engine.", None),
+    "pmask_tasks": ("gauge", "Tasks of its event loop.", None),
+    "pmask_descriptors": ("gauge", "Files, pipes and sockets that it holds open.", None),
     "pmask_requests_total": ("counter", "Requests answered, by status.", "status"),
     "pmask_refusals_total": ("counter", "Requests refused or failed, by the error's code.", "code"),
     "pmask_connections": ("gauge", "Connections that are open.", None),

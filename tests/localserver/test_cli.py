@@ -286,3 +286,44 @@ def test_the_daemon_at_rest_is_small(start, port):
     daemon = start(port)
     [kilobytes] = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{daemon.pid}/status").read_text())
     assert 150_000 > int(kilobytes)
+
+
+def test_a_whole_session_leaves_no_secret_in_any_log(start, command, port, photo, tmp_path):
+    """Jobs that end well, are refused, fail and take the worker with them: no line on stderr or in the files holds a
+    photo, a file's name, a token, a pairing code, or an id that could fetch a photo."""
+    start(port, "--protector", "protectors:Choosy", "--log-level", "info")
+    code = json.loads(command("pair", "--json", "--port", str(port)).stdout)["code"]
+    body = json.dumps({"code": code, "name": "Secretive name"}).encode()
+    token = json.loads(call(port, "POST", "/v1/pair", body)[2])["token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    secrets, outcomes = [token, token[:20], code, "Secretive", "secret", "X-PMask", "Traceback"], []
+    for seed in (0, 1, 2, 3):  # see protectors.Choosy
+        options = {"X-PMask-Options": json.dumps({"seed": seed}), "X-File-Name": "secret.jpg"}
+        job = json.loads(call(port, "POST", "/v1/jobs?name=secret.jpg", photo, **bearer, **options)[2])["id"]
+        while (state := json.loads(call(port, "GET", f"/v1/jobs/{job}?wait=5", **bearer)[2]))["state"] in (
+            *("queued", "running"),
+        ):
+            pass
+        outcomes.append(state["error"]["code"] if state["error"] else state["state"])
+        secrets.append(job)
+    assert ["done", "engine_failed", "out_of_memory", "engine_failed"] == outcomes
+    refused = [
+        call(port, "POST", "/v1/jobs", photo[:-200] + b"secret.jpg", **bearer),
+        call(port, "POST", "/v1/jobs", b"secret.jpg", **bearer),
+        call(port, "POST", "/v1/jobs", photo, **bearer, **{"X-PMask-Options": '{"secret.jpg": 1}'}),
+        call(port, "POST", "/v1/pair", body),
+        call(port, "GET", "/v1/jobs/secret.jpg/result", **bearer),
+        call(port, "GET", "/secret.jpg", **bearer),
+        call(port, "GET", "/v1/options", Authorization=f"Bearer {token[:-1]}"),
+    ]
+    assert {400, 401, 403, 404, 415} >= {status for status, _, _ in refused[1:]}
+    send_nonsense(port, f"Bearer {token}")
+    files = [tmp_path / "log.txt", *(tmp_path / "home" / "log").iterdir()]
+    assert ["log.txt", "server.log"] == [path.name for path in files]
+    for path in files:
+        said = path.read_text(encoding="utf-8")
+        assert "out_of_memory" in said
+        assert "protectors.py" in said  # where it failed
+        assert "aiohttp" in said  # of the nonsense
+        for secret in [*secrets, photo[100:120].hex(), repr(photo[100:120])[2:-1]]:
+            assert secret not in said, (path.name, secret)

@@ -150,3 +150,66 @@ async def test_no_answer_ever_has_a_cors_header(daemon):
             async with daemon.request(method, path, headers={"Origin": origin} if origin else {}) as answer:
                 assert [] == [name for name in answer.headers if name.lower().startswith("access-control")]
                 assert "no-store" == answer.headers["Cache-Control"]
+
+
+async def test_a_pages_web_socket_is_refused(daemon):
+    """Browsers let any page open one to any host, and older ones send no fetch metadata with it: Origin tells."""
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    headers |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Origin": "https://example.com"}
+    for path in ("/v1/health", "/v1/options", "/"):
+        assert (403, "forbidden_origin") == await daemon.refusal("GET", path, headers=headers)
+
+
+async def test_a_pages_preflight_is_never_granted(stranger):
+    """A page asks whether it may send JSON, or reach into the private network: silence means no."""
+    headers = {"Origin": "https://example.com", "Access-Control-Request-Method": "POST"}
+    headers |= {"Access-Control-Request-Headers": "authorization", "Access-Control-Request-Private-Network": "true"}
+    async with stranger.request("OPTIONS", "/v1/jobs", headers=headers) as answer:
+        assert 403 == answer.status
+        assert [] == [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+async def test_a_pages_form_cannot_pair(stranger, kind):
+    """A form needs no preflight, so the browser sends it and only hides the answer: pairing must not have happened."""
+    code = stranger.clients.new_code()
+    headers = {"Origin": "https://example.com", "Sec-Fetch-Site": "cross-site", "Content-Type": kind}
+    body = f'{{"code": "{code}", "name": "x", "": ""}}'.encode()
+    assert (403, "forbidden_site") == await stranger.refusal("POST", "/v1/pair", data=body, headers=headers)
+    assert [] == stranger.clients.paired()
+
+
+@pytest.mark.parametrize("target", ["http://evil.example/v1/options", "//evil.example/v1/options", "*", "v1/options"])
+async def test_odd_request_targets_open_nothing(stranger, target):
+    """A target may name a host of its own, which proxies believe; here it leads nowhere without a token."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", stranger.config.port)
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{stranger.config.port}\r\n\r\n".encode())
+    assert (await reader.readline()).split()[1] in (b"400", b"401")
+    writer.close()
+
+
+async def test_who_is_refused_keeps_no_connection(stranger):
+    """Places are few, and not for those who may not come in."""
+    async with stranger.request("GET", "/v1/options") as answer:
+        assert (401, "close") == (answer.status, answer.headers["Connection"])
+
+
+async def test_connections_beyond_the_limit_are_closed_at_once(make_daemon):
+    """Some hundred idle ones would use up the descriptors of the process; and one that ends makes room again."""
+    stranger = await make_daemon(connections=8)
+    idle = [await asyncio.open_connection("127.0.0.1", stranger.config.port) for _ in range(8)]
+    await asyncio.sleep(0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", stranger.config.port)
+    assert b"" == await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    for _, one in idle[:2]:
+        one.close()
+        await one.wait_closed()
+    await asyncio.sleep(0.1)
+    daemon = await stranger.pair()
+    async with daemon.request("GET", "/v1/metrics") as answer:
+        text = await answer.text()
+    assert "\npmask_connections 7.0\n" in text
+    assert "\npmask_connections_refused_total 1.0\n" in text
+    for _, one in idle[2:]:
+        one.close()
