@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
     from pmask.protect import Protector
 
-PHOTOS_AT_ONCE = 64
+PHOTOS_AT_ONCE = 32
 SAVE_EVERY_S = 60.0
 """What is lost at most when it is stopped."""
 MADE_BY = ("geometry", "views", "faces", "images", "degradations", "recognisers")
@@ -193,9 +193,10 @@ class _Shelf:
         return np.array(rows, np.float32).reshape(len(rows), self._dim)
 
     def save(self) -> None:
-        """Writes what is new."""
+        """Writes what is new, beside what another process may have written meanwhile."""
         if len(self.rows) == self._saved:
             return
+        self.rows = self._read() | self.rows
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=self._file.parent, delete=False) as part:  # its mode is 0600
             vectors = np.array(list(self.rows.values()), np.float32)
