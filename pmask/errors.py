@@ -39,7 +39,7 @@ class NotAnImage(PMaskError):
 
 
 class UnsupportedImage(PMaskError):
-    """A real image, but of a kind that could not be returned as it came (animated, exotic mode)."""
+    """A real image, but of a kind that could not be returned as it came (a rare mode, a HEIC of several photos)."""
 
     code, status = "unsupported_image", 415
 

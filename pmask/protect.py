@@ -16,6 +16,7 @@ from pmask import store
 from pmask.check import judge, judges
 from pmask.errors import DeviceUnavailable, OutOfMemory, WeightsUnavailable
 from pmask.faces import Face, iou, load_detector
+from pmask.film import Sight, by_frame, follow, lead, shots, together, weakest
 from pmask.images import RGB, Photo, decode, encode, reencoded
 from pmask.mask import DEFAULT_SEARCH, Mask, Search, Target, angle, goal, search_masks
 from pmask.options import MaskOptions
@@ -163,6 +164,8 @@ class Protector:
         if not options.again and self._is_own_work(photo):
             return Protection(data=data, report=self._report("already_protected", photo, start))
         on_progress(Progress(stage="detecting", fraction=0.02))
+        if photo.more:
+            return self._protect_film(data, photo, options, on_progress, cancelled, gallery)
         faces = self.detect(photo.rgb)
         if not faces:
             return Protection(data=data, report=self._report("no_face", photo, start))
@@ -239,6 +242,104 @@ class Protector:
                 masks[i] = replace(mask, values=mask.values * min(shares[j] for j in near[i]))
             result = delivered()
         return result
+
+    def _protect_film(
+        self,
+        data: bytes,
+        photo: Photo,
+        options: MaskOptions,
+        on_progress: Callable[[Progress], None],
+        cancelled: Callable[[], bool],
+        gallery: Mapping[str, Embeddings],
+    ) -> Protection:
+        """Masks all frames: one search for each shot of a face (pmask.film), whose mask all frames of the shot take."""
+        start, frames = time.monotonic(), _frames(photo)
+        tracks = follow([self.detect(frame.rgb) for frame in frames])
+        found = tuple(lead(track).face.box for track in tracks)
+        if not tracks:
+            return Protection(data=data, report=self._report("no_face", photo, start))
+        kept = [all(iou(box, other) < LEFT_OUT_IOU for other in options.leave_out) for box in found]
+        tracks = [track for track, keep in zip(tracks, kept, strict=True) if keep]
+        if options.look or not tracks:
+            status: Status = "looked" if options.look else "left_out"
+            return Protection(data=data, report=replace(self._report(status, photo, start), found=found))
+
+        def progress(stage: Stage, fraction: float) -> None:
+            on_progress(Progress(stage=stage, fraction=fraction, faces=len(tracks)))
+
+        progress("loading", 0.04)
+        names, warnings = self.panel(options.team)
+        cast = [(track, shot) for track, sights in enumerate(tracks) for shot in shots(sights)]
+        scenes = by_frame([shot for _, shot in cast], len(frames))
+        people = self._actors(data, frames, [shot for _, shot in cast], names, options.team, gallery)
+        plain = frames
+        if photo.lossy:
+            plain = _frames(decode(encode(photo, photo.rgb, [frame.rgb for frame in photo.more])))
+        targets = []
+        for person, (_, shot) in zip(people, cast, strict=True):
+            number, face = lead(shot).frame, lead(shot).face
+            view = View(frames[number].rgb, face, self._device)
+            targets += self._targets(frames[number], plain[number].rgb, [view], [person], options)
+        team = {name: self.recogniser(name) for name in options.team}
+        masks = self._search(targets, team, options, progress, cancelled)
+        progress("encoding", 0.92)
+        pasted = [
+            paste(frame.rgb, self._views(frame, scene), [masks[part] for part, _ in scene])
+            for frame, scene in zip(frames, scenes, strict=True)
+        ]
+        protected = encode(photo, pasted[0], pasted[1:])
+        progress("checking", 0.96)
+        delivered = _frames(decode(protected))
+        said: list[list[tuple[int, FaceReport]]] = [[] for _ in cast]
+        for number, scene in enumerate(scenes):
+            views, parts = self._views(frames[number], scene), [part for part, _ in scene]
+            before = self._embed(views, options.team, plain[number].rgb)
+            some = [masks[part] for part in parts], [targets[part] for part in parts]
+            for part, said_of in zip(
+                parts, self._check(frames[number], before, delivered[number].rgb, views, *some), strict=True
+            ):
+                said[part].append((number, said_of))
+        reports = []
+        for track in range(len(tracks)):
+            own = [part for part, (number, _) in enumerate(cast) if number == track]
+            every = [(part, number, report) for part in own for number, report in said[part]]
+            part, number, _ = every[weakest([report for *_, report in every])]
+            face = next(face for other, face in scenes[number] if other == part)
+            verdicts = [
+                judge(self, delivered[number].rgb, [face], [people[part]], names, options.team, upload)[0]
+                for upload in (BARE, options.upload)
+            ]
+            report = together([report for *_, report in every], [masks[part] for part in own])
+            reports.append(replace(report, verdicts=tuple(verdicts[0] + verdicts[1])))
+        warnings += self._put_on_record(delivered[0].rgb)
+        whole = self._report("protected", photo, start, reports, warnings)
+        return Protection(data=protected, report=replace(whole, found=found))
+
+    def _views(self, frame: Photo, scene: Sequence[tuple[int, Face]]) -> list[View]:
+        return [View(frame.rgb, face, self._device) for _, face in scene]
+
+    def _actors(
+        self,
+        data: bytes,
+        frames: Sequence[Photo],
+        cast: Sequence[Sequence[Sight]],
+        names: Sequence[str],
+        team: Sequence[str],
+        gallery: Mapping[str, Embeddings],
+    ) -> list[Person]:
+        """The person behind each shot, whose looks in all frames of the shot are references."""
+        looks = [self._looks(frames, shot, names) for shot in cast]
+        middle = [shot.index(lead(shot)) for shot in cast]
+        faces = {name: torch.stack([look[name][i] for look, i in zip(looks, middle, strict=True)]) for name in names}
+        return [
+            replace(person, references={name: torch.cat([person.references[name], look[name]]) for name in names})
+            for person, look in zip(self._people(data, faces, team, gallery), looks, strict=True)
+        ]
+
+    def _looks(self, frames: Sequence[Photo], shot: Sequence[Sight], names: Sequence[str]) -> dict[str, Tensor]:
+        """For each named recogniser, embeddings (sights, dim) of a face in the frames of a shot."""
+        rows = [self.embed(frames[sight.frame].rgb, [sight.face], names) for sight in shot]
+        return {name: torch.cat([row[name] for row in rows]) for name in names}
 
     def _is_own_work(self, photo: Photo) -> bool:
         """Whether PMask has made these very pixels."""
@@ -397,6 +498,10 @@ class Protector:
             device=self.device,
             warnings=(*photo.warnings, *warnings) if faces else photo.left,
         )
+
+
+def _frames(photo: Photo) -> list[Photo]:
+    return [photo, *photo.more]
 
 
 def _worth_mending(face: FaceReport, target: Target) -> bool:

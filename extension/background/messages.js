@@ -11,11 +11,8 @@ import { hostIn, isOn, ownSite, siteOf } from "./sites.js";
 import * as store from "./store.js";
 import * as tabs from "./tabs.js";
 
-/** Sites of sites.json; one without a name is called in the person's language. @returns {Promise<import("./sites.js").Site[]>} */
-async function shippedSites() {
-  const sites = await (await fetch(api.runtime.getURL("sites.json"))).json();
-  return sites.map((site) => ({ name: api.i18n.getMessage(`site_${site.id}`), ...site }));
-}
+/** Sites of sites.json. @returns {Promise<import("./sites.js").Site[]>} */
+const shippedSites = async () => (await fetch(api.runtime.getURL("sites.json"))).json();
 
 /** Those, and the person's own. @returns {Promise<import("./sites.js").Site[]>} */
 const allSites = async (settings) => [...(await shippedSites()), ...settings.hosts.map(ownSite)];

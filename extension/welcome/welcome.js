@@ -86,7 +86,6 @@ for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
 fillIn();
 document.title = words("welcome_title");
 readyPairing(look);
-sayStatus(at("server"), "busy", words("status_checking"));
 await look();
 const lookIfSeen = () => {
   if (!document.hidden) look();

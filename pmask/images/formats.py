@@ -10,7 +10,7 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,11 +30,14 @@ MEDIA_TYPES = {
     "HEIF": "image/heic",
     "GIF": "image/gif",
 }
+ANIMATED = frozenset({"PNG", "WEBP", "GIF", "TIFF", "AVIF"})
+"""Kinds of which all frames, or pages, are read and written again."""
 _QUALITIES = (1, 98)
 _NEAR_ENOUGH = 0.03
 """A quality is found when the file is as long as the original within this share."""
 _SAMPLE_PIXELS = 250_000
 """Qualities are tried on a piece of this many pixels; on whole photos each try would take seconds."""
+_SAMPLE_FRAMES = 4
 _USUAL_CODES = bytes.fromhex("00020103030204030505040400 00017d01020300041105122131410613516107")
 """Start of the Huffman table that JPEG encoders use who fit none to the photo (ITU-T T.81, table K.5). Fitting one
 where the original has this would shrink the file for nothing, and needs all coefficients in memory."""
@@ -55,11 +58,11 @@ class Way:
     matched: int | None = None
     chunks: bytes = field(default=b"", repr=False)
 
-    def write(self, stored: Stored) -> bytes:
-        """The file of these pixels."""
+    def write(self, stored: Stored, more: Sequence[Stored] = ()) -> bytes:
+        """The file of these pixels, and of those of an animation's other frames or a TIFF's other pages."""
         if isinstance(stored, Image.Image):
             out = io.BytesIO()
-            stored.save(out, **self.options)
+            stored.save(out, **self.options | _following(more))
             data = out.getvalue()
         else:
             data = _deep_png(stored, self.options.get("exif"))
@@ -68,23 +71,27 @@ class Way:
     def write_piece(self, image: Image.Image) -> bytes:
         """The file of a piece, without what is said beside pixels."""
         out = io.BytesIO()
-        image.save(out, **_bare(self.options))
+        of_frames = {"save_all", "loop", "duration"}
+        options = {name: value for name, value in _bare(self.options).items() if name not in of_frames}
+        image.save(out, **options)
         return out.getvalue()
 
-    def at_quality_of(self, pixels: Pixels) -> Way:
-        """This way with the quality at which these pixels, unmasked, take as many bytes as they did."""
+    def at_quality_of(self, pixels: Sequence[Pixels]) -> Way:
+        """This way with the quality at which these frames, unmasked, take as many bytes as they did."""
         if self.matched is None:
             return self
-        stored = pixels.stored(pixels.rgb)
-        assert isinstance(stored, Image.Image)  # only PNGs hold more, and they lose nothing
-        quality = _quality(stored, _bare(self.options), self.matched)
+        stored = [frame.stored(frame.rgb) for frame in pixels]
+        images = [frame for frame in stored if isinstance(frame, Image.Image)]  # all: only PNGs hold more
+        quality = _quality(images, _bare(self.options), self.matched)
         return replace(self, options=self.options | {"quality": quality}, matched=None)
 
 
 def losses(image: Image.Image, data: bytes) -> Iterator[str]:
     """Sentences on what of this image cannot be kept. To be asked before the pixels are read."""
-    if image.mode in {"P", "PA"}:
-        yield "a palette is too coarse for a mask: saved in true colour"
+    if image.mode == "PA":
+        yield "a palette with transparency of its own: saved in true colour"
+    if image.mode == "P" or image.format == "GIF":
+        yield "its mask is drawn with the file's few colours, and is coarser for it"
     if image.mode == "1":
         yield "black and white is too coarse for a mask: saved in grey"
     deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I;16")
@@ -92,19 +99,44 @@ def losses(image: Image.Image, data: bytes) -> Iterator[str]:
         yield "reduced to 8 bits per channel"
     if image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
         yield f"reduced from {image.info['bit_depth']} to 8 bits per channel"
-    if image.format == "MPO":
-        yield "the file's secondary pictures (depth or HDR gain map) were left out"
-    elif isinstance(image, JpegImagePlugin.JpegImageFile):
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
         if len(data) - data.rfind(b"\xff\xd9") > _LATE:
             yield "what followed the photo in its file (a motion photo's video, perhaps) was left out"
         if image.layers == 3 and JpegImagePlugin.get_sampling(image) == -1:
             yield "its rare colour subsampling was replaced by none (4:4:4), which is finer"
 
 
+def mpo(jpegs: Sequence[bytes]) -> bytes:
+    """One file of several JPEGs: an index after the first one's header says where the others are (CIPA DC-007)."""
+    place = 2
+    while jpegs[0][place : place + 2] in {b"\xff\xe0", b"\xff\xe1"}:  # JFIF and EXIF want to come first
+        place += 2 + int.from_bytes(jpegs[0][place + 2 : place + 4])
+    count, table = len(jpegs), 8 + 2 + 3 * 12 + 4
+    head = struct.pack("<2sHIH", b"II", 42, 8, 3) + struct.pack("<HHI4s", 0xB000, 7, 4, b"0100")
+    head += struct.pack("<HHII", 0xB001, 4, 1, count) + struct.pack("<HHIII", 0xB002, 7, 16 * count, table, 0)
+    length = 2 + 4 + len(head) + 16 * count
+    start = place + 4 + 4  # offsets count from the index's own first byte
+    sizes = [len(jpeg) for jpeg in jpegs]
+    sizes[0] += 2 + length
+    rows = b""
+    for number, size in enumerate(sizes):
+        offset = sum(sizes[:number]) - start if number else 0
+        rows += struct.pack("<IIIHH", 0x20030000 if number == 0 else 0x020002, size, offset, 0, 0)
+    index = b"\xff\xe2" + struct.pack(">H", length) + b"MPF\0" + head + rows
+    return b"".join([jpegs[0][:place], index, jpegs[0][place:], *jpegs[1:]])
+
+
+def frames(image: Image.Image) -> int:
+    """How many pictures the file holds, as Pillow counts them."""
+    return int(getattr(image, "n_frames", 1))
+
+
 def is_deep_png(image: Image.Image) -> bool:
     """Whether an opened image is a PNG of 16-bit RGB or RGBA, without a transparent colour."""
     kinds = {"RGB;16B", "RGBA;16B"}
-    deep = image.format == "PNG" and any(tile.args in kinds for tile in getattr(image, "tile", ()))
+    deep = (
+        image.format == "PNG" and frames(image) == 1 and any(tile.args in kinds for tile in getattr(image, "tile", ()))
+    )
     return deep and "transparency" not in image.info
 
 
@@ -131,6 +163,10 @@ def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, 
     if pixels.key is not None:
         options["transparency"] = pixels.key
     lossy, matched, chunks = True, None, b""
+    if frames(image) > 1 and image.format in ANIMATED:
+        options["save_all"] = True
+        if image.info.get("loop") is not None:
+            options["loop"] = image.info["loop"]
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         options |= _jpeg_options(image, data, choice)
     elif kind == "WEBP":
@@ -142,14 +178,14 @@ def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, 
     elif kind == "PNG":
         chunks = b"".join(whole for name, whole in _png_chunks(data) if name in _PNG_LOOK)
         options = {name: value for name, value in options.items() if name not in {"icc_profile", "dpi"}}
-        lossy = False
+        lossy = pixels.palette is not None
     elif kind == "HEIF":
         options["chroma"] = image.info.get("chroma", 420)
     elif kind == "AVIF":
         options["subsampling"] = _av1_config(data)[0]
     else:
-        lossy = False
-    if lossy and kind != "JPEG":
+        lossy = pixels.palette is not None
+    if lossy and kind not in {"JPEG", "PNG", "GIF", "BMP"}:
         beside = (image.info.get("icc_profile"), image.info.get("exif"), image.info.get("xmp"))
         matched = max(1, len(data) - sum(len(part) for part in beside if isinstance(part, bytes)))
     return Way(options=options, lossy=lossy, matched=matched, chunks=chunks)
@@ -176,9 +212,14 @@ def _tiff_tags(image: Image.Image) -> dict[str, Any]:
     return {"tiffinfo": {317: predictor}} if predictor in {2, 3} else {}
 
 
+def _following(frames: Sequence[Stored]) -> dict[str, Any]:
+    """The option that writes more frames after the first."""
+    return {"append_images": list(frames)} if frames else {}
+
+
 def _bare(options: dict[str, Any]) -> dict[str, Any]:
     """Options without what is said beside the pixels."""
-    beside = {"exif", "icc_profile", "dpi", "comment", "transparency"}
+    beside = {"exif", "icc_profile", "dpi", "comment", "transparency", "tiffinfo"}
     return {name: value for name, value in options.items() if name not in beside}
 
 
@@ -191,33 +232,39 @@ def _deep_png(stored: Deep, exif: bytes | None) -> bytes:
     return _with_chunks(data.tobytes(), _png_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")) if exif else b"")
 
 
-def _quality(image: Image.Image, options: dict[str, Any], goal: int) -> int:
-    """The quality at which ``image`` takes about ``goal`` bytes: by halving, on a piece where the image is large."""
+def _quality(images: Sequence[Image.Image], options: dict[str, Any], goal: int) -> int:
+    """The quality at which these frames take about ``goal`` bytes: by halving, on a piece where they are large."""
 
-    def size(picture: Image.Image, quality: int) -> int:
+    def size(frames: Sequence[Image.Image], quality: int) -> int:
         out = io.BytesIO()
-        picture.save(out, **options, quality=quality)
+        frames[0].save(out, **options | _following(frames[1:]) | {"quality": quality})
         return out.tell()
 
-    width, height = image.size
     low, high = _QUALITIES
     quality = 80
-    if width * height > 2 * _SAMPLE_PIXELS:
-        share = math.sqrt(_SAMPLE_PIXELS / (width * height))
-        across, down = max(16, int(width * share)), max(16, int(height * share))
-        left, top = (width - across) // 2, (height - down) // 2
-        piece = image.crop((left, top, min(width, left + across), min(height, top + down)))
-        goal = max(1, round(goal * size(piece, quality) / size(image, quality)))
-        image = piece
+    if sum(image.width * image.height for image in images) > 2 * _SAMPLE_PIXELS:
+        some = images[:_SAMPLE_FRAMES]
+        pieces = [_middle(image, _SAMPLE_PIXELS // len(some)) for image in some]
+        goal = max(1, round(goal * size(pieces, quality) / size(images, quality)))
+        images = pieces
     best = (math.inf, quality)
     while low <= high:
-        found = size(image, quality)
+        found = size(images, quality)
         best = min(best, (abs(math.log(found / goal)), quality))
         if best[0] < _NEAR_ENOUGH:
             break
         low, high = (low, quality - 1) if found > goal else (quality + 1, high)
         quality = (low + high) // 2
     return best[1]
+
+
+def _middle(image: Image.Image, pixels: int) -> Image.Image:
+    """The middle of an image, about that many pixels of it."""
+    width, height = image.size
+    share = min(1.0, math.sqrt(pixels / (width * height)))
+    across, down = max(16, int(width * share)), max(16, int(height * share))
+    left, top = max(0, (width - across) // 2), max(0, (height - down) // 2)
+    return image.crop((left, top, min(width, left + across), min(height, top + down)))
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -6,9 +6,9 @@ import functools
 import io
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pillow_heif
@@ -24,10 +24,13 @@ MAX_BYTES = 50 * 1024 * 1024
 MAX_PIXELS = 100_000_000
 """A 100-megapixel photo is 300 MB of RGB; more would not fit beside the recognisers on a laptop. All frames of an
 animation count."""
+MAX_FRAMES = 300
+"""Ten seconds of most animations; each frame is looked through for faces."""
 BLOCK = 16
 """Pixels. JPEG with halved colour works on squares of this side, each on its own."""
 _DECODERS = tuple(kind for kind in formats.MEDIA_TYPES if kind != "MPO")
 """What Pillow is asked to try. MPO (several JPEGs in one file) is opened by its JPEG decoder."""
+_MP_ENTRIES = 0xB002
 _CORRUPT = (
     OSError,
     SyntaxError,
@@ -35,6 +38,7 @@ _CORRUPT = (
     EOFError,
     TypeError,
     LookupError,
+    RuntimeError,
     AttributeError,
     ArithmeticError,
     struct.error,
@@ -55,7 +59,8 @@ class ImageInfo:
 @dataclass(frozen=True, kw_only=True)
 class Photo:
     """A decoded photo. lossy: its encoding changes pixels. located: its file says where it was taken. warnings: what of
-    it cannot be returned as it came, in words."""
+    it cannot be returned as it came, in words. more: the other frames of an animation, pages of a TIFF or views of an
+    MPO, each a photo that has no file of its own."""
 
     info: ImageInfo
     lossy: bool
@@ -63,6 +68,7 @@ class Photo:
     warnings: tuple[str, ...]
     pixels: Pixels = field(repr=False)
     way: formats.Way = field(repr=False)
+    more: tuple[Photo, ...] = field(default=(), repr=False)
 
     @property
     def rgb(self) -> RGB:
@@ -88,7 +94,7 @@ class Photo:
     @functools.cached_property
     def encoder(self) -> formats.Way:
         """``way`` with the quality that the file was made with; some formats do not say it, and it is tried out."""
-        return self.way.at_quality_of(self.pixels)
+        return self.way.at_quality_of([self.pixels, *(frame.pixels for frame in self.more)])
 
 
 def inspect_image(data: bytes) -> ImageInfo:
@@ -106,27 +112,91 @@ def decode(data: bytes, choice: str = "no_location") -> Photo:
     Raises as inspect_image does; a truncated or corrupt file is a BrokenImage.
     """
     with _opened(data) as image:
+        if image.format == "MPO":
+            return _decode_mpo(image, data, choice)
         notes = list(formats.losses(image, data))
         deep = formats.is_deep_png(image)  # all that is asked first is gone once the pixels are read
         info, beside = _info(image), metadata.read(image, choice)
         image.load()
         if beside.located and choice != "keep":
             notes.append("the place where it was taken (GPS) was removed")
+        if beside.damaged:
+            notes.append("its damaged EXIF was left out")
         stored = as_stored(image, beside.orientation) if image.format == "TIFF" else image  # Pillow turned it upright
         pixels = Pixels.of(stored, beside.orientation, formats.deep_pixels(data) if deep else None)
+        if pixels.rgb.shape[:2] != (info.height, info.width):
+            raise ValueError(f"its header says {info.width} x {info.height}, its pixels are {pixels.rgb.shape[1::-1]}")
         way = formats.way_of(image, data, pixels, beside.exif, choice)
-    return Photo(info=info, lossy=way.lossy, located=beside.located, warnings=tuple(notes), pixels=pixels, way=way)
+        photo = Photo(info=info, lossy=way.lossy, located=beside.located, warnings=tuple(notes), pixels=pixels, way=way)
+        return _with_frames(photo, image) if formats.frames(image) > 1 else photo
 
 
-def encode(photo: Photo, rgb: RGB) -> bytes:
+def _with_frames(photo: Photo, image: Image.Image) -> Photo:
+    """``photo`` with the other frames or pages of its file, and how long each is shown."""
+    durations, more = [image.info.get("duration")], []
+    for number in range(1, formats.frames(image)):
+        image.seek(number)
+        if image.format == "TIFF":
+            turn = metadata.orientation(image)
+            image.load()
+            _check(image)
+            pixels = Pixels.of(as_stored(image, turn), turn)
+        else:
+            image.load()
+            pixels = Pixels.drawn(image) if image.format == "GIF" else Pixels.of(image, photo.pixels.orientation)
+        durations.append(image.info.get("duration"))
+        height, width = pixels.rgb.shape[:2]
+        more.append(replace(photo, pixels=pixels, warnings=(), info=replace(photo.info, width=width, height=height)))
+    if None in durations:
+        return replace(photo, more=tuple(more))
+    way = replace(photo.way, options=photo.way.options | {"duration": durations})
+    return replace(photo, more=tuple(more), way=way)
+
+
+def _decode_mpo(image: Image.Image, data: bytes, choice: str) -> Photo:
+    """The first photo of an MPO with those of its size, its other views; smaller ones are previews, depth or gain maps.
+
+    CIPA DC-007, https://www.cipa.jp/std/documents/e/DC-X007-KEY_E.pdf
+    """
+    base = data.index(b"MPF\0") + 4  # from where offsets count
+    entries = image.mpinfo[_MP_ENTRIES]  # type: ignore[attr-defined]
+    starts = [entry["DataOffset"] + base if entry["DataOffset"] else 0 for entry in entries]
+    files = [data[start : start + entry["Size"]] for start, entry in zip(starts, entries, strict=True)]
+    files[0] = files[0].replace(b"MPF\0", b"none", 1)  # no longer several photos in one
+    first, *others = [decode(file, choice) for file in files]
+    views = tuple(photo for photo in others if photo.rgb.shape == first.rgb.shape)
+    notes = first.warnings
+    if len(views) < len(others):
+        notes += ("the file's secondary pictures (depth or HDR gain map) were left out",)
+    return replace(first, more=views, warnings=notes)
+
+
+def encode(photo: Photo, rgb: RGB, more: Sequence[RGB] = ()) -> bytes:
     """``rgb`` (upright, the shape of ``photo.rgb``) in the photo's own format, orientation and colour profile.
+
+    more: the other frames, as many as ``photo.more``, each of its shape. Raises UnsupportedImage where the format's own
+    encoder fails.
 
     EXIF is kept as chosen, but for its thumbnail; XMP and secondary pictures are left out: each may hold the face
     unmasked.
     """
-    if rgb.shape != photo.rgb.shape:
-        raise ValueError(f"pixels of shape {rgb.shape} cannot stand for a photo of shape {photo.rgb.shape}")
-    return photo.encoder.write(photo.pixels.stored(rgb))
+    shapes, expected = [[frame.shape for frame in some] for some in ((rgb, *more), _frames(photo))]
+    if shapes != expected:
+        raise ValueError(f"pixels of shape {shapes} cannot stand for a photo of shape {expected}")
+    try:
+        if photo.more and photo.info.format == "jpeg":
+            views = zip((photo, *photo.more), (rgb, *more), strict=True)
+            return formats.mpo([view.encoder.write(view.pixels.stored(pixels)) for view, pixels in views])
+        rest = [frame.pixels.stored(pixels) for frame, pixels in zip(photo.more, more, strict=True)]
+        return photo.encoder.write(photo.pixels.stored(rgb), rest)
+    except _CORRUPT as error:
+        raise UnsupportedImage(
+            f"the {photo.info.format} could not be written again ({error}); save the photo as PNG or JPEG"
+        ) from error
+
+
+def _frames(photo: Photo) -> list[RGB]:
+    return [photo.rgb, *(frame.rgb for frame in photo.more)]
 
 
 def reencoded(photo: Photo, piece: RGB) -> RGB:
@@ -134,6 +204,8 @@ def reencoded(photo: Photo, piece: RGB) -> RGB:
 
     Blocks fall as in the whole photo when the piece starts a multiple of BLOCK pixels from the file's top left edges.
     """
+    if (palette := photo.pixels.palette) is not None:
+        return palette.colours[palette.nearest(piece)]
     data = photo.encoder.write_piece(photo.pixels.piece(piece))
     with Image.open(io.BytesIO(data)) as again:
         return turned(np.array(again.convert("RGB")), photo.pixels.orientation)
@@ -164,10 +236,14 @@ def _check(image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise TooManyPixels(f"the image has {width * height:,} pixels; at most {MAX_PIXELS:,} are accepted")
-    if image.format == "GIF":
-        raise UnsupportedImage("a GIF's 256 colours are too few to carry a mask; save the photo as PNG or JPEG")
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+    count = formats.frames(image)
+    if count > 1 and image.format not in formats.ANIMATED | {"MPO"}:
         raise UnsupportedImage(f"an animated {image.format} cannot be protected; save one frame as a photo")
+    if count > MAX_FRAMES or count * width * height > MAX_PIXELS:
+        raise TooManyPixels(
+            f"the {count} frames have {count * width * height:,} pixels; at most {MAX_FRAMES} frames and "
+            f"{MAX_PIXELS:,} pixels are accepted; make the animation shorter or smaller"
+        )
     if image.mode not in MODES:
         raise UnsupportedImage(f"a {image.mode} {image.format} cannot be returned as it came; save the photo as RGB")
 

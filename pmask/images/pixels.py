@@ -6,6 +6,7 @@ masked picture changes it only where the RGB was changed: all other stored value
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,13 +28,78 @@ MODES = GREY_MODES | {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK"}
 _STRIP = 256
 """Rows copied at a time: a 100-megapixel photo must not lie in memory three times."""
 _WHITE = 255
+_MOST_COLOURS = 256
+_CELL = 4
+"""Levels. A palette's nearest colour is looked up for cubes of this side; a mask moves pixels by more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Palette:
+    """The colours (n, 3) of a picture that stores their numbers, and how opaque each is (n), 255 entirely."""
+
+    colours: npt.NDArray[np.uint8]
+    alpha: npt.NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Palette:
+        """Of an image of mode P."""
+        colours = np.zeros((_MOST_COLOURS, 3), np.uint8)
+        listed = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+        colours[: len(listed)] = listed
+        alpha = np.full(_MOST_COLOURS, _WHITE, np.uint8)
+        clear = image.info.get("transparency")
+        if isinstance(clear, int) and 0 <= clear < _MOST_COLOURS:
+            alpha[clear] = 0
+        elif isinstance(clear, bytes):
+            alpha[: len(clear)] = np.frombuffer(clear, np.uint8)[:_MOST_COLOURS]
+        used = max(len(listed), int(np.asarray(image).max(initial=0)) + 1)
+        return cls(colours=colours[:used], alpha=alpha[:used])
+
+    def image(self, numbers: npt.NDArray[np.uint8]) -> Image.Image:
+        """The picture of these numbers (height, width)."""
+        image = Image.frombuffer("P", numbers.shape[::-1], numbers, "raw", "P", 0, 1)
+        image.putpalette(self.colours.tobytes(), "RGB")
+        if (self.alpha < _WHITE).any():
+            clear = np.flatnonzero(self.alpha == 0)
+            only = len(clear) == 1 and int((self.alpha < _WHITE).sum()) == 1
+            image.info["transparency"] = int(clear[0]) if only else self.alpha.tobytes()
+        return image
+
+    def drawn(self, numbers: npt.NDArray[np.uint8], before: RGB, after: RGB) -> npt.NDArray[np.uint8]:
+        """``numbers``, of the opaque colours nearest to ``after`` where that differs from ``before``. Not dithered:
+        grains would be seen more than the mask, and what is left of it still hides (docs/photos.md)."""
+        moved = (before != after).any(2) & (self.alpha[numbers] == _WHITE)
+        result = numbers.copy()
+        result[moved] = self.nearest(after[moved])
+        return result
+
+    def nearest(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Numbers (...) of the opaque colours nearest to ``rgb`` (..., 3), to within _CELL levels."""
+        red, green, blue = np.moveaxis(rgb // _CELL, -1, 0)
+        return np.asarray(self._table[red, green, blue])
+
+    @functools.cached_property
+    def _table(self) -> npt.NDArray[np.uint8]:
+        """For each cell of colours, the number of the nearest opaque one."""
+        opaque = np.flatnonzero(self.alpha == _WHITE)
+        if not len(opaque):
+            opaque = np.arange(len(self.alpha))
+        middle = np.arange(0, 256, _CELL, dtype=np.int32) + _CELL // 2
+        away = np.full((len(middle),) * 3, np.iinfo(np.int32).max, np.int32)
+        table = np.zeros(away.shape, np.uint8)
+        for number in opaque:
+            reds, greens, blues = ((middle - level) ** 2 for level in self.colours[number].astype(np.int32))
+            found = reds[:, None, None] + greens[:, None] + blues
+            closer = found < away
+            away[closer], table[closer] = found[closer], number
+        return table
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
     """rgb: upright. orientation: EXIF's, 1 to 8. grey: the file knows no colour. The other fields are as stored:
-    alpha (height, width) or None; exact: CMYK in 8 bits, or grey, RGB or RGBA in 16 bits, where the file has those;
-    key: the colour that the file calls transparent."""
+    alpha (height, width) or None; exact: CMYK or numbers of a palette's colours in 8 bits, or grey, RGB or RGBA in 16
+    bits, where the file has those; key: the colour that the file calls transparent."""
 
     rgb: RGB
     orientation: int
@@ -41,12 +107,14 @@ class Pixels:
     alpha: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
     exact: _Array | None = field(default=None, repr=False)
     key: int | tuple[int, int, int] | None = None
+    palette: Palette | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, image: Image.Image, orientation: int, deep: Deep | None = None) -> Pixels:
         """Of a loaded image. deep: its RGB or RGBA in 16 bits, where Pillow reads 8 of them."""
         grey, alpha, key = image.mode in GREY_MODES, None, None
         exact: _Array | None = None
+        palette: Palette | None = None
         if deep is not None:
             exact = deep
             image = Image.fromarray((deep[..., :3] >> 8).astype(np.uint8))
@@ -55,17 +123,36 @@ class Pixels:
             image = Image.fromarray((exact >> 8).astype(np.uint8))
         elif image.mode == "CMYK":
             exact = _array(image, 4)
+        elif image.mode == "P":
+            palette = Palette.of(image)
+            exact = np.array(image)
+            image = Image.fromarray(palette.colours[exact])
         elif image.mode in {"L", "RGB"} and "transparency" in image.info:
             key = image.info.pop("transparency")
         elif image.has_transparency_data:
             image = image.convert("RGBA")
             alpha = np.asarray(image.getchannel("A"))
         rgb = turned(_array(image if image.mode == "RGB" else image.convert("RGB"), 3), orientation)
-        return cls(rgb=rgb, orientation=orientation, grey=grey, alpha=alpha, exact=exact, key=key)
+        return cls(rgb=rgb, orientation=orientation, grey=grey, alpha=alpha, exact=exact, key=key, palette=palette)
+
+    @classmethod
+    def drawn(cls, image: Image.Image) -> Pixels:
+        """Of one of an animation's later frames, as it is shown, where each frame has at most 256 colours."""
+        shown = _array(image.convert("RGBA"), 4)
+        shown[shown[..., 3] < _WHITE] = 0  # a GIF's pixel is either there or not
+        colours, numbers = np.unique(shown.view(np.uint32), return_inverse=True)
+        if len(colours) > _MOST_COLOURS:
+            raise ValueError(f"a frame of {len(colours)} colours")
+        indices = numbers.reshape(shown.shape[:2]).astype(np.uint8)
+        rgba = colours.view(np.uint8).reshape(-1, 4)
+        palette = Palette(colours=rgba[:, :3].copy(), alpha=rgba[:, 3].copy())
+        return cls(rgb=palette.colours[indices], orientation=1, exact=indices, palette=palette)
 
     def stored(self, rgb: RGB) -> Stored:
         """What the file stores when ``rgb``, upright and of this picture's shape, stands in this picture's place."""
         flat, before = (turned(pixels, _INVERSE[self.orientation]) for pixels in (rgb, self.rgb))
+        if self.exact is not None and self.palette is not None:
+            return self.palette.image(self.palette.drawn(self.exact, before, flat))
         if self.exact is not None:
             return _holding(_exactly(self.exact, before, flat))
         if self.key is not None:

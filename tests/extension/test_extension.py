@@ -114,7 +114,6 @@ def used_words() -> set[str]:
     used |= {f"stage_{stage}" for stage in re.findall(r"`(\w+)`", stages[1])}
     used |= {f"state_{state}" for state in ("waiting", "sending", "queued", "fetching")}
     used |= {f"result_{state}" for state in ("no_face", "original", "omitted")}
-    used |= {f"site_{site['id']}" for site in SITES if "name" not in site}
     presets = re.search(r"PRESETS = (.*?)\);", (EXTENSION / "background/settings.js").read_text(encoding="utf-8"), re.S)
     names = re.findall(r"(\w+): \{", presets[1])
     return used | {f"preset_{name}{part}" for name in names for part in ("", "_words")}

@@ -1,0 +1,103 @@
+"""Animations: every frame is masked, for one frame with the bare face is enough for an intruder."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pmask.faces import Face
+from pmask.film import GAP, SHOT, Sight, by_frame, follow, lead, shots
+from pmask.images import decode
+from pmask.mask import Search, angle
+from pmask.options import MaskOptions
+from pmask.protect import Protector
+
+
+def face(x: float, y: float = 0.0) -> Face:
+    return Face(box=(x, y, 100.0, 100.0), landmarks=np.zeros((5, 2)), score=1.0)
+
+
+def test_faces_are_followed_and_kept_apart():
+    """A mask on the neighbour's face hides nobody."""
+    found = [[face(10 * n), face(500 - 10 * n)] for n in range(5)]
+    tracks = follow(found)
+    assert [[0, 1, 2, 3, 4]] * 2 == [[sight.frame for sight in track] for track in tracks]
+    assert [10 * n for n in range(5)] == [sight.face.box[0] for sight in tracks[0]]
+
+
+def test_an_overlooked_frame_does_not_end_a_face_but_an_absence_does():
+    """A detector blinks."""
+    near, far = [[face(0)], *[[]] * (GAP - 1), [face(0)]], [[face(0)], *[[]] * GAP, [face(0)]]
+    assert 1 == len(follow(near))
+    assert 2 == len(follow(far))
+
+
+def test_a_long_track_is_cut_into_shots_of_about_a_second():
+    """Every sight is in exactly one."""
+    track = [Sight(n, face(0)) for n in range(2 * SHOT + 1)]
+    parts = list(shots(track))
+    assert track == [sight for part in parts for sight in part]
+    assert 3 == len(parts)
+    assert max(map(len, parts)) <= SHOT
+    assert lead(parts[0]) in parts[0]
+    assert [1] * len(track) == [len(scene) for scene in by_frame(parts, len(track))]
+
+
+@pytest.fixture
+def hasty(protector) -> Protector:
+    """The real engine with a short search, judged by the team alone."""
+    made = Protector(device="cpu", search=Search(iterations=12), judges=())
+    made._recognisers = protector._recognisers
+    return made
+
+
+def film(astronaut, kind: str) -> bytes:
+    """A face that moves and tilts, in four frames, the last of them without it."""
+    whole = Image.fromarray(astronaut)
+    portrait = whole.crop((60, 0, 360, 300))
+    frames = [
+        portrait,
+        whole.crop((70, 4, 370, 304)),
+        portrait.rotate(6),
+        whole.crop((0, 330, 300, 512)).resize((300, 300)),
+    ]
+    out = io.BytesIO()
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    frames[0].save(out, kind, save_all=True, append_images=frames[1:], duration=80, **lossless)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "GIF"])
+def test_every_frame_with_the_face_is_masked(kind, astronaut, hasty):
+    """Also those that no search looked at; and the frame without a face stays to the bit."""
+    data = film(astronaut, kind)
+    result = hasty.protect(data, MaskOptions(team=("sface",)))
+    assert "protected" == result.report.status
+    (report,) = result.report.faces
+    before, after = decode(data), decode(result.data)
+    frames = [[photo, *photo.more] for photo in (before, after)]
+    away = []
+    for one, other in zip(*frames, strict=True):
+        faces = hasty.detect(one.rgb)
+        if not faces:
+            assert np.array_equal(one.rgb, other.rgb)
+            continue
+        bare, masked = (hasty.embed(photo.rgb, faces[:1], ["sface"])["sface"] for photo in (one, other))
+        away.append(float(torch.rad2deg(angle(masked, bare))[0]))
+    assert 3 == len(away)
+    assert min(away) > 25
+    assert report.distances["sface"].after < max(away) + 1
+    assert {"bare", "instagram"} == {verdict.upload for verdict in report.verdicts}
+
+
+def test_a_film_without_faces_comes_back_to_the_byte(coffee, hasty):
+    """Most animations show cats."""
+    frame = Image.fromarray(coffee)
+    out = io.BytesIO()
+    frame.save(out, "GIF", save_all=True, append_images=[frame.rotate(20)])
+    result = hasty.protect(out.getvalue())
+    assert ("no_face", out.getvalue()) == (result.report.status, result.data)
