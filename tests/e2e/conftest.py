@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from PIL import Image
 
@@ -15,7 +16,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(HERE)]
 
 import browser as browsers  # noqa: E402
 from demo.server import create_demo_app  # noqa: E402
-from stage import EXTENSION, Daemon, Demo, FakeEngine  # noqa: E402
+from stage import EXTENSION, Daemon, Demo, FakeEngine, Stage  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -78,3 +79,30 @@ async def bare(demo):
     """Chromium without the extension: what the site gets without us."""
     async with await browsers.launch("chromium") as browser:
         yield browser
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(tmp_path_factory):
+    """One browser, daemon and demo site for a module whose tests leave nothing behind: starting a browser takes longer
+    than most tests. Such a module is marked ``pytest.mark.asyncio(loop_scope="module")``."""
+    folder = tmp_path_factory.mktemp("stage")
+    app = create_demo_app(folder)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    demo = Demo(app, site._server.sockets[0].getsockname()[1], folder)
+    daemon = Daemon(tmp_path_factory.mktemp("state"), FakeEngine())
+    await daemon.start()
+    async with await browsers.launch("chromium", extension=EXTENSION, public_ports=[demo.port]) as browser:
+        options = await browser.open(browser.extension_url("options/options.html"))
+        yield Stage(browser=browser, daemon=daemon, demo=demo, options=options)
+    await daemon.stop()
+    await runner.cleanup()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def fresh(stage):
+    """The stage as a test finds it: paired, default settings, one page of the extension, nothing received."""
+    await stage.reset()
+    return stage

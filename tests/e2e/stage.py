@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
+from browser import Browser, Page
 from demo.server import RECEIVED
 from PIL import Image
 
@@ -122,11 +123,6 @@ class Daemon:
             running, self._running = self._running, None
             await running.aclose()
 
-    async def start_again(self):
-        """Starts it if it is stopped."""
-        if self._running is None:
-            await self.start()
-
     async def pair_here(self, page):
         """Pairs as a person does: with the code typed into the page's form."""
         await page.evaluate(
@@ -176,6 +172,39 @@ class Demo:
     async def stays_empty(self, seconds: float = 1.0):
         await asyncio.sleep(seconds)
         assert self.received == []
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """A browser, a daemon and a demo site that several tests share. options: a page of the extension, to set things."""
+
+    browser: Browser
+    daemon: Daemon
+    demo: Demo
+    options: Page
+
+    async def reset(self):
+        """Closes all pages but one, starts the daemon anew, and forgets settings, results and uploads."""
+        call = self.browser.line.call
+        for target in (await call("Target.getTargets"))["targetInfos"]:
+            if target["type"] == "page" and target["targetId"] != self.options.target:
+                await call("Target.closeTarget", {"targetId": target["targetId"]})
+        await self.daemon.stop()
+        await self.daemon.start()
+        self.daemon.engine.__init__()
+        await self.options.goto(self.browser.extension_url("options/options.html"))
+        forget = "Promise.all([chrome.storage.session.clear(), chrome.storage.local.clear()]).then(() => true)"
+        await self.options.evaluate(forget)
+        for client in self.daemon.clients.paired():
+            self.daemon.clients.revoke(client.id)
+        await self.daemon.pair(self.browser)
+        self.demo.received.clear()
+
+    async def put(self, **values):
+        """Changes settings as the options page does."""
+        message = f"{{name: 'set', values: {json.dumps(values)}}}"
+        sent = await self.options.evaluate(f"chrome.runtime.sendMessage({message})")
+        assert "error" not in sent, sent
 
 
 class Card:

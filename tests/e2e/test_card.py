@@ -1,17 +1,13 @@
 """The card on the page: what it shows, what can be done with it, by mouse, keyboard and screen reader, and what a page
-cannot do to it. One browser for all, since each test leaves the card and the settings as it found them."""
+cannot do to it."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 
-import browser as browsers
 import pytest
 import pytest_asyncio
-from aiohttp import web
-from demo.server import create_demo_app
-from stage import EXTENSION, Card, Daemon, Demo, FakeEngine, box_of, mark
+from stage import Card, box_of, mark
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -21,52 +17,20 @@ MARK = [255, 0, 255]
 FOCUSED = "function () { const f = this.getRootNode().activeElement; return f?.ariaLabel || f?.textContent }"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(tmp_path_factory):
-    """Demo site, daemon and a paired Chromium; and a page of the extension, to set things with."""
-    folder = tmp_path_factory.mktemp("stage")
-    app = create_demo_app(folder)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    demo = Demo(app, site._server.sockets[0].getsockname()[1], folder)
-    daemon = Daemon(tmp_path_factory.mktemp("state"), FakeEngine())
-    await daemon.start()
-    async with await browsers.launch("chromium", extension=EXTENSION, public_ports=[demo.port]) as browser:
-        await daemon.pair(browser)
-        yield browser, daemon, demo, await browser.open(browser.extension_url("options/options.html"))
-    await daemon.stop()
-    await runner.cleanup()
-
-
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(stage):
-    """A fresh page of the demo site; afterwards all is as before."""
-    browser, daemon, demo, options = stage
-    daemon.engine.__init__()
-    demo.received.clear()
-    page = await browser.open(demo.url("react"))
-    yield page
-    await page.close()
-    await daemon.start_again()
-    await put(options, faces="all", originals="ask")
+async def page(fresh):
+    """A fresh page of the demo site."""
+    return await fresh.browser.open(fresh.demo.url("react"))
 
 
 @pytest.fixture
 def daemon(stage):
-    return stage[1]
+    return stage.daemon
 
 
 @pytest.fixture
 def demo(stage):
-    return stage[2]
-
-
-async def put(options, **values):
-    """Changes settings as the options page does."""
-    sent = await options.evaluate(f"chrome.runtime.sendMessage({{name: 'set', values: {json.dumps(values)}}})")
-    assert "error" not in sent, sent
+    return stage.demo
 
 
 async def mouse(page, kind, place):
@@ -138,7 +102,7 @@ async def test_before_and_after_while_held(page, photos):
 async def test_the_protected_copy_can_be_saved(stage, page, photos, tmp_path):
     """For pages that take no file from an extension, and for the person's own album: the very bytes."""
     params = {"behavior": "allow", "downloadPath": str(tmp_path), "eventsEnabled": True}
-    await stage[0].line.call("Browser.setDownloadBehavior", params)
+    await stage.browser.line.call("Browser.setDownloadBehavior", params)
     await page.choose(INPUT, [photos["eileen.jpg"]])
     card = Card(page)
     await card.wait_for("2 faces protected")
@@ -168,7 +132,7 @@ async def test_the_original_this_once(page, demo, photos):
 
 async def test_the_person_chooses_the_faces(stage, page, daemon, demo, photos):
     """Asked, the card shows the faces found; the daemon is told which one to leave as it is."""
-    await put(stage[3], faces="ask")
+    await stage.put(faces="ask")
     await page.choose(INPUT, [photos["eileen.jpg"]])
     card = Card(page)
     await card.wait_for("Which faces shall be protected?")
@@ -184,7 +148,7 @@ async def test_the_person_chooses_the_faces(stage, page, daemon, demo, photos):
 
 async def test_all_faces_may_be_left_ticked(stage, page, daemon, demo, photos):
     """The common case is one press, and asks no second time."""
-    await put(stage[3], faces="ask")
+    await stage.put(faces="ask")
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await Card(page).wait_for("Which faces shall be protected?")
     await Card(page).press("Protect 2 faces")
@@ -194,7 +158,7 @@ async def test_all_faces_may_be_left_ticked(stage, page, daemon, demo, photos):
 
 async def test_originals_never(stage, page, daemon, demo, photos):
     """Where it is set so, no button lets an original go."""
-    await put(stage[3], originals="never")
+    await stage.put(originals="never")
     await asyncio.sleep(0.3)
     await daemon.stop()
     await page.choose(INPUT, [photos["eileen.jpg"]])
@@ -214,7 +178,7 @@ async def test_by_keyboard_alone(stage, page, daemon, demo, photos):
         await page.choose(INPUT, [photos["eileen.jpg"]])
         card = Card(page)
         await card.wait_for("not running")
-        await stage[3].evaluate(f"chrome.tabs.query({{}}).then((all) => {say}).then(() => true)")
+        await stage.options.evaluate(f"chrome.tabs.query({{}}).then((all) => {say}).then(() => true)")
         for expected in ("Cancel and close", "Try again", "Upload the original", "Cancel"):
             await key(page, "Tab")
             assert expected == await card.ask(FOCUSED)
@@ -324,7 +288,7 @@ async def test_a_file_that_is_no_image(page, demo, photos, tmp_path):
 
 async def test_the_badge_counts(stage, page, daemon, demo, photos):
     """At a glance, per tab: under way, waiting for the person, protected so far."""
-    options = stage[3]
+    options = stage.options
 
     async def badge():
         text = (
@@ -349,6 +313,6 @@ async def test_the_badge_counts(stage, page, daemon, demo, photos):
     await becomes("!")
     await Card(page).press("Cancel")
     await becomes("2")
-    await daemon.start_again()
+    await daemon.start()
     await page.goto(demo.url("drop"))
     await becomes("")

@@ -13,10 +13,28 @@ from pathlib import Path
 
 import browser as browsers
 import pytest
+import pytest_asyncio
 from stage import EXTENSION, Card, FirefoxCard, mark
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 INPUT = "document.getElementById('photo')"
 SLOW = pytest.mark.skipif("PMASK_SLOW" not in os.environ, reason="takes more than a minute; set PMASK_SLOW=1")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def guarded(fresh):
+    return fresh.browser
+
+
+@pytest.fixture
+def daemon(stage):
+    return stage.daemon
+
+
+@pytest.fixture
+def demo(stage):
+    return stage.demo
 
 
 async def until(condition, timeout=15):
@@ -103,6 +121,7 @@ async def test_a_closed_tab_leaves_no_work(guarded, daemon, demo, photos):
     await other.choose(INPUT, [photos["käthe.png"], photos["third.webp"]])
     await Card(other).wait_for("Waiting for its turn")
     await other.close()
+    await asyncio.sleep(2)  # else the queue's first may start before it is cancelled
     await page.close()
     await until(lambda: daemon.engine.cancelled == 1)
     await asyncio.sleep(1)
@@ -227,7 +246,7 @@ async def test_twenty_photos_at_once(guarded, daemon, demo, photos, tmp_path, se
 
 @pytest.mark.skipif(browsers.find_browser("firefox") is None, reason="no Firefox on this machine")
 @pytest.mark.parametrize("seconds", [6, pytest.param(75, marks=SLOW)])
-async def test_firefox_stops_its_background_in_between(daemon, demo, photos, seconds):
+async def test_firefox_stops_its_background_in_between(guarded, daemon, demo, photos, seconds):
     """Firefox suspends an idle background after 30 s, here after one; the photo is neither lost nor done twice."""
     prefs = {"extensions.background.idle.timeout": 1000}
     launched = browsers.launch("firefox", extension=EXTENSION, public_ports=[demo.port], prefs=prefs)
@@ -244,7 +263,7 @@ async def test_firefox_stops_its_background_in_between(daemon, demo, photos, sec
 
 
 @pytest.mark.skipif(browsers.find_browser("firefox") is None, reason="no Firefox on this machine")
-async def test_firefox_a_closed_tab_leaves_no_work(daemon, demo, photos):
+async def test_firefox_a_closed_tab_leaves_no_work(guarded, daemon, demo, photos):
     """As in Chromium."""
     async with await browsers.launch("firefox", extension=EXTENSION, public_ports=[demo.port]) as browser:
         await daemon.pair(browser)
@@ -257,15 +276,17 @@ async def test_firefox_a_closed_tab_leaves_no_work(daemon, demo, photos):
     await demo.stays_empty(0)
 
 
-async def test_a_reloaded_extension_fails_closed(guarded, demo, photos):
+async def test_a_reloaded_extension_fails_closed(fresh, daemon, demo, photos):
     """After an update the open page's scripts are orphans: the photo stays, and the card says what to do."""
-    page = await guarded.open(demo.url("react"))
-    options = await guarded.open(guarded.extension_url("options/options.html"))
-    await options.evaluate("setTimeout(() => chrome.runtime.reload(), 50)")
-    await asyncio.sleep(1.5)
-    await page.choose(INPUT, [photos["eileen.jpg"]])
-    await Card(page).wait_for("PMask was updated")
-    await demo.stays_empty()
+    async with await browsers.launch("chromium", extension=EXTENSION, public_ports=[demo.port]) as browser:
+        await daemon.pair(browser)
+        page = await browser.open(demo.url("react"))
+        options = await browser.open(browser.extension_url("options/options.html"))
+        await options.evaluate("setTimeout(() => chrome.runtime.reload(), 50)")
+        await asyncio.sleep(1.5)
+        await page.choose(INPUT, [photos["eileen.jpg"]])
+        await Card(page).wait_for("PMask was updated")
+        await demo.stays_empty()
 
 
 async def test_the_card_stands_above_a_modal_dialog(guarded, daemon, demo, photos):
@@ -289,7 +310,7 @@ async def test_the_card_goes_by_itself(guarded, demo, photos):
     await Card(page).wait_gone()
 
 
-async def test_a_guard_that_does_not_start_fails_closed(daemon, demo, photos, tmp_path):
+async def test_a_guard_that_does_not_start_fails_closed(guarded, daemon, demo, photos, tmp_path):
     """In a browser that lacks something the guard needs, photos stay back, with words; they do not slip by."""
     broken = tmp_path / "extension"
     shutil.copytree(EXTENSION, broken)

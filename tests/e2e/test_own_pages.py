@@ -8,17 +8,35 @@ import shutil
 
 import browser as browsers
 import pytest
+import pytest_asyncio
 from stage import EXTENSION, Card
 
 INPUT = "document.getElementById('photo')"
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 SETTINGS = "chrome.runtime.sendMessage({name: 'overview'}).then(({ value }) => value)"
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def options(fresh):
+    await fresh.options.goto(fresh.browser.extension_url("options/options.html"))
+    await fresh.options.wait_for("document.querySelector('#status.good') !== null")
+    return fresh.options
+
+
 @pytest.fixture
-async def options(guarded):
-    page = await guarded.open(guarded.extension_url("options/options.html"))
-    await page.wait_for("document.querySelector('#status.good') !== null")
-    return page
+def guarded(fresh):
+    return fresh.browser
+
+
+@pytest.fixture
+def daemon(stage):
+    return stage.daemon
+
+
+@pytest.fixture
+def demo(stage):
+    return stage.demo
 
 
 async def downloads(browser, folder):
@@ -147,7 +165,7 @@ async def test_the_popup_shows_this_page(guarded, daemon, demo, photos):
 
 
 @pytest.mark.parametrize("kind", ["chromium", "firefox"])
-async def test_the_welcome_leads_to_a_first_photo(daemon, photos, kind):
+async def test_the_welcome_leads_to_a_first_photo(fresh, daemon, photos, kind):
     """After the installation: is the server there, pair, try it on a photo that goes nowhere."""
     if browsers.find_browser(kind) is None:
         pytest.skip(f"no {kind} on this machine")
@@ -166,20 +184,10 @@ async def test_the_welcome_leads_to_a_first_photo(daemon, photos, kind):
     assert 1 == daemon.engine.started
 
 
-async def test_the_installation_opens_the_welcome(unpaired):
-    """A person who has just installed it must not have to look for it."""
-    for _ in range(100):
-        targets = (await unpaired.line.call("Target.getTargets"))["targetInfos"]
-        if any(target["url"].endswith("welcome/welcome.html") for target in targets):
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError([target["url"] for target in targets])
-
-
 @pytest.mark.parametrize("locale", ["de", "zh_CN"])
-async def test_in_the_persons_language(locale, tmp_path):
-    """Every sentence of the pages is in the locale's file. The language is made the extension's only one, since a
-    machine need not have the browser's other languages installed."""
+async def test_after_the_installation_and_in_the_persons_language(locale, tmp_path):
+    """The welcome opens by itself, and every sentence of the pages is in the locale's file. The language is made the
+    extension's only one, since a machine need not have the browser's other languages installed."""
     own = tmp_path / "extension"
     shutil.copytree(EXTENSION, own)
     shutil.rmtree(own / "_locales" / "en")
@@ -187,6 +195,13 @@ async def test_in_the_persons_language(locale, tmp_path):
     (own / "manifest.json").write_text(json.dumps({**manifest, "default_locale": locale}), encoding="utf-8")
     expected = json.loads((own / "_locales" / locale / "messages.json").read_text(encoding="utf-8"))
     async with await browsers.launch("chromium", extension=own) as browser:
+        opened = None
+        for _ in range(100):
+            targets = (await browser.line.call("Target.getTargets"))["targetInfos"]
+            if opened := [target for target in targets if target["url"].endswith("welcome/welcome.html")]:
+                break
+            await asyncio.sleep(0.1)
+        assert opened, "the installation did not open the welcome"
         for name, title in (("options", "options_title"), ("welcome", "welcome_title"), ("popup", None)):
             page = await browser.open(browser.extension_url(f"{name}/{name}.html"))
             await page.wait_for("document.querySelector('.status.bad') !== null")
