@@ -23,6 +23,7 @@ from pmask.geometry import FRAME_SIZE
 from pmask.options import MaskOptions
 from pmask.recognisers import own
 from pmask.recognisers.specs import DEFAULT_TEAM, REGISTRY, SPECS
+from pmask.teaming import FEW_NEGATIVES
 
 OWN = """
 [{name}]
@@ -265,6 +266,11 @@ def test_the_default_team_comes_with_its_evidence(capsys):
     """Anyone can ask why."""
     evidence = teams.evidence()
     assert list(DEFAULT_TEAM) == evidence["members"]
+    for size in (2, 3):
+        ranking = evidence["rankings"][str(size)]
+        assert set(REGISTRY) == set(ranking["pool"])
+        assert all(count >= FEW_NEGATIVES for team in ranking["teams"] for count in team["negatives"])
+        assert all(0 <= team["diversity"] <= 1 for team in ranking["teams"])
     assert 0 == cli.main(["team", "show"])
     assert evidence["why"] in capsys.readouterr().out
 
