@@ -8,7 +8,7 @@ from __future__ import annotations
 from statistics import fmean, stdev
 
 import numpy as np
-from plan import Ask, Plan, main, psr
+from plan import FARTHER, Ask, Plan, main, outsiders, psr
 from publish import Table, publish
 from validation import ranking
 
@@ -29,9 +29,12 @@ def run(plan: Plan) -> None:
     results = {ask.team: plan.evaluation(ask) for ask in asks(plan)}
     first = next(iter(results.values()))
     judges = list(first.intruders)
-    strangers = [judge for judge in judges if judge not in plan.pool] or judges
-    apart = {team: fmean(psr(result)[judge] for judge in strangers) for team, result in results.items()}
-    rows = [["unprotected", "", *_cells(list(psr(first, bare=True).values())), ""]]
+    strangers = outsiders(first, plan)
+    apart, far = (
+        {team: fmean(psr(result, rank=rank)[judge] for judge in strangers) for team, result in results.items()}
+        for rank in (1, FARTHER)
+    )
+    rows = [["unprotected", "", *_cells(list(psr(first, bare=True).values())), "", ""]]
     panels: list[Panel] = []
     words = []
     for size, kind in SIZES.items():
@@ -46,19 +49,29 @@ def run(plan: Plan) -> None:
                     f"{team.diversity:.3f} ({', '.join(map(str, team.negatives))})",
                     *_cells([figures[judge] for judge in judges]),
                     f"{apart[team.members]:.0f}",
+                    f"{far[team.members]:.0f}",
                 ]
             )
-        points = [(team.diversity, apart[team.members], "+".join(team.members)) for team in ranked.teams]
-        words.append(f"Over {len(points)} {kind} diversity and PSR {_together(points)}.")
-        panels.append(
-            Points(
-                title=f"All {kind}, the mean over judges that are never in a team",
-                across="focal diversity",
-                unit="PSR, %",
-                points=points,
+        for rank, reached in ((1, apart), (FARTHER, far)):
+            points = [(team.diversity, reached[team.members], "+".join(team.members)) for team in ranked.teams]
+            words.append(f"Over {len(points)} {kind} diversity and PSR at rank {rank} {_together(points)}.")
+            panels.append(
+                Points(
+                    title=f"All {kind}, rank {rank}, the mean over judges that are never in a team",
+                    across="focal diversity",
+                    unit="PSR, %",
+                    points=points,
+                )
             )
-        )
-    head = ["team", "focal diversity (negatives)", *judges, "mean", "std", "mean, never in a team"]
+    head = [
+        "team",
+        "focal diversity (negatives)",
+        *judges,
+        "mean",
+        "std",
+        "mean, never in a team",
+        f"at rank {FARTHER}",
+    ]
     publish(plan, NAME, TITLE, _lines(words), Table(head, rows), figure(panels), list(results.values()))
 
 

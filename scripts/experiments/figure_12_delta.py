@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from plan import Ask, Plan, main, psr, unseen
+from plan import FARTHER, Ask, Plan, main, psr, unseen
 from publish import Table, publish
 
 from pmask.evaluation.svg import Lines, figure
@@ -28,6 +28,7 @@ def run(plan: Plan) -> None:
     team = results[0].settings.options.team
     figures = [psr(result) for result in results]
     overall, strangers = [fmean(f.values()) for f in figures], [unseen(f, team) for f in figures]
+    far = [unseen(psr(result, rank=FARTHER), team) for result in results]
     spreads = {name: [result.quality[name].mean for result in results] for name in ("ssim", "seconds", "iterations")}
     converged = [result.converged.mean if result.converged else 0.0 for result in results]
     rows = [
@@ -36,6 +37,7 @@ def run(plan: Plan) -> None:
             deltas,
             overall,
             strangers,
+            far,
             spreads["ssim"],
             spreads["seconds"],
             spreads["iterations"],
@@ -52,7 +54,7 @@ def run(plan: Plan) -> None:
             across=across,
             unit="PSR, %",
             places=deltas,
-            series={"all judges": overall, "outside the team": strangers},
+            series={"all judges": overall, "outside the team": strangers, f"at rank {FARTHER}": far},
             low=0.0,
             top=100.0,
         ),
@@ -61,11 +63,11 @@ def run(plan: Plan) -> None:
         "PMask as it is with the default team. Means: PSR over judges, the rest over photos. Converged: the faces that "
         "reached every goal, (1 + delta) times the angle to the nearest other person, within the SSIM budget."
     )
-    head = ["delta", "PSR, %", "PSR, unseen, %", "SSIM", "seconds", "iterations", "converged, %"]
+    head = ["delta", "PSR, %", "PSR, unseen, %", f"at rank {FARTHER}", "SSIM", "seconds", "iterations", "converged, %"]
     publish(plan, NAME, TITLE, words, Table(head, rows), figure(panels), results)
 
 
-_FORMS = (".0f", ".0f", ".4f", ".1f", ".0f", ".0f")
+_FORMS = (".0f", ".0f", ".0f", ".4f", ".1f", ".0f", ".0f")
 
 
 if __name__ == "__main__":

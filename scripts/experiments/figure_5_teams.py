@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from plan import Ask, Plan, main, psr, unseen
+from plan import FARTHER, Ask, Plan, main, outsiders, psr, unseen
 from publish import Table, publish
 
 from pmask.evaluation.svg import Bars, figure
@@ -26,15 +26,19 @@ def run(plan: Plan) -> None:
     """Makes the files."""
     results = {ask.team: plan.evaluation(ask) for ask in asks(plan)}
     judges = list(next(iter(results.values())).intruders)
-    strangers = [judge for judge in judges if judge not in plan.pool] or judges
+    strangers = outsiders(next(iter(results.values())), plan)
     figures = {team: psr(result) for team, result in results.items()}
-    apart = {team: fmean(figures[team][judge] for judge in strangers) for team in results}
-    ranked = sorted(results, key=lambda team: (len(team), -apart[team]))
+    apart, far = (
+        {team: fmean(psr(result, rank=rank)[judge] for judge in strangers) for team, result in results.items()}
+        for rank in (1, FARTHER)
+    )
+    ranked = sorted(results, key=lambda team: (len(team), -apart[team], -far[team]))
     rows = [
         [
             ", ".join(team),
             *(f"{figures[team][judge]:.0f}{'*' if judge in team else ''}" for judge in judges),
             f"{apart[team]:.0f}",
+            f"{far[team]:.0f}",
             f"{unseen(figures[team], team):.0f}",
             f"{results[team].quality['seconds'].median:.1f}",
         ]
@@ -45,7 +49,10 @@ def run(plan: Plan) -> None:
             title=f"All {words}, the mean over judges that are never in a team",
             unit="PSR, %",
             groups=[" + ".join(team) for team in ranked if len(team) == size],
-            series={"": [apart[team] for team in ranked if len(team) == size]},
+            series={
+                "rank 1": [apart[team] for team in ranked if len(team) == size],
+                f"rank {FARTHER}": [far[team] for team in ranked if len(team) == size],
+            },
             top=100.0,
         )
         for size, words in SIZES.items()
@@ -55,7 +62,7 @@ def run(plan: Plan) -> None:
         f"in the team. The means are over {', '.join(strangers)}, and over all judges outside the team. Seconds are "
         "the median of the search for one face."
     )
-    head = ["team", *judges, "mean, never in a team", "mean, unseen", "s"]
+    head = ["team", *judges, "mean, never in a team", f"at rank {FARTHER}", "mean, unseen", "s"]
     publish(plan, NAME, TITLE, words, Table(head, rows), figure(panels), list(results.values()))
 
 

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
 
-from plan import COMPARED, COMPARISON, METHOD_WORDS, Ask, Plan, main, people, psr, unseen
+from plan import COMPARED, COMPARISON, FARTHER, METHOD_WORDS, Ask, Plan, main, people, psr, unseen
 from publish import Table, publish
 
+from pmask.evaluation.protocol import Results
 from pmask.evaluation.svg import Bars, figure
-from pmask.evaluation.work import AS_DELIVERED
 
 NAME = "figure-8-table-2"
 TITLE = "Figure 8 and Table 2: protection by method, recogniser and person"
@@ -27,21 +28,14 @@ def run(plan: Plan) -> None:
     results = plan.comparison()
     first = results[COMPARED[0]]
     judges, team = list(first.intruders), first.settings.options.team
-    numbers = people(first)
-    rows = [["everyone", "unprotected", *_cells(psr(first, bare=True), judges, team)]]
-    rows += [["everyone", METHOD_WORDS[m], *_cells(psr(results[m]), judges, team)] for m in COMPARED]
-    for name, number in numbers.items():
-        for method in COMPARED:
-            own = {
-                row.intruder: row.protected.psr[1].people.get(name, float("nan"))
-                for row in results[method].rows
-                if row.pipeline == AS_DELIVERED and not row.average
-            }
-            rows.append([number, METHOD_WORDS[method], *_cells(own, judges, team)])
+    rows = [["everyone", "unprotected", *_cells(first, team, bare=True)]]
+    persons: list[tuple[str | None, str]] = [(None, "everyone"), *people(first).items()]
+    for name, number in persons:
+        rows += [[number, METHOD_WORDS[method], *_cells(results[method], team, person=name)] for method in COMPARED]
     words = (
-        "PSR in percent: the share of a person's probes whose nearest gallery photo is of somebody else. The last two "
-        f"columns are means over all judges, and over those outside the team ({', '.join(team)}), which every method "
-        "makes its masks against. People are numbered, not named."
+        "PSR in percent: the share of a person's probes whose nearest gallery photo is of somebody else. The last "
+        f"columns are means over all judges, over those outside the team ({', '.join(team)}), which every method makes "
+        f"its masks against, and the latter for the {FARTHER} nearest photos. People are numbered, not named."
     )
     groups = [*judges, "mean", "mean, unseen"]
     bars = {
@@ -53,12 +47,14 @@ def run(plan: Plan) -> None:
         for m in COMPARED
     }
     picture = figure([Bars(title="Protection by recogniser", unit="PSR, %", groups=groups, series=bars, top=100.0)])
-    table = Table(["person", "method", *judges, "mean", "mean, unseen"], rows)
+    table = Table(["person", "method", *judges, "mean", "mean, unseen", f"at rank {FARTHER}"], rows)
     publish(plan, NAME, TITLE, words, table, picture, list(results.values()))
 
 
-def _cells(figures: dict[str, float], judges: list[str], team: tuple[str, ...]) -> list[str]:
-    values = [*(figures[judge] for judge in judges), fmean(figures.values()), unseen(figures, team)]
+def _cells(results: Results, team: Sequence[str], *, bare: bool = False, person: str | None = None) -> list[str]:
+    """PSR by each judge and its means, all at rank 1, and the mean at rank FARTHER."""
+    near, far = (psr(results, bare=bare, rank=rank, person=person) for rank in (1, FARTHER))
+    values = [*near.values(), fmean(near.values()), unseen(near, team), unseen(far, team)]
     return [f"{value:.0f}" for value in values]
 
 

@@ -33,6 +33,8 @@ METHOD_WORDS = {
 }
 ATTACKS = ("jpeg70", "mean3", "gaussian3", "median3")
 """The adaptive intruders of Table 6."""
+FARTHER = 20
+"""Where nearly everybody is hidden at rank 1, this rank still tells teams apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +126,25 @@ class Plan:
         return {method: self.evaluation(ask) for method, ask in COMPARISON.items()}
 
 
-def psr(results: Results, pipeline: str = AS_DELIVERED, *, bare: bool = False) -> dict[str, float]:
-    """For each judge, the protection success rate at rank 1 in percent."""
+def psr(
+    results: Results,
+    pipeline: str = AS_DELIVERED,
+    *,
+    bare: bool = False,
+    rank: int = 1,
+    person: str | None = None,
+) -> dict[str, float]:
+    """For each judge, the protection success rate in percent, of everyone or of a person; rank 1 is the paper's."""
     rows = [row for row in results.rows if row.pipeline == pipeline and not row.average]
-    return {row.intruder: (row.bare if bare else row.protected).psr[1].mean for row in rows}
+    shares = {row.intruder: (row.bare if bare else row.protected).psr[rank] for row in rows}
+    if person is None:
+        return {judge: share.mean for judge, share in shares.items()}
+    return {judge: share.people[person] for judge, share in shares.items()}
+
+
+def outsiders(results: Results, plan: Plan) -> list[str]:
+    """The judges that can be in no team; where there are none, all."""
+    return [judge for judge in results.intruders if judge not in plan.pool] or list(results.intruders)
 
 
 def unseen(figures: Mapping[str, float], team: Sequence[str]) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from statistics import fmean, stdev
 
-from plan import METHOD_WORDS, Ask, Plan, main, psr
+from plan import METHOD_WORDS, Ask, Plan, main, outsiders, psr
 from publish import Table, publish
 from validation import ranking
 
@@ -33,7 +33,7 @@ def run(plan: Plan) -> None:
     cases = [(words, Ask(method=method, team=team)) for method in LOSSES for words, team in pairs.items()]
     results = [plan.evaluation(ask) for _, ask in cases]
     judges = list(results[0].intruders)
-    strangers = [judge for judge in judges if judge not in plan.pool] or judges
+    strangers = outsiders(results[0], plan)
     bare = psr(results[0], bare=True)
     labels = [f"{METHOD_WORDS[ask.method]}, {words} pair" for words, ask in cases]
     figures = [psr(result) for result in results]
