@@ -16,11 +16,11 @@ from pathlib import Path
 from statistics import fmean
 
 import pmask  # noqa: F401  # before torch: it says how OpenMP waits
+from pmask import teams
 from pmask.evaluation.protocol import METHODS, Results, Settings, Step, evaluate
 from pmask.evaluation.work import AS_DELIVERED
 from pmask.options import MaskOptions
-from pmask.recognisers.specs import DEFAULT_TEAM, SPECS
-from pmask.store import is_here
+from pmask.recognisers.specs import DEFAULT_TEAM
 
 COMPARED = ("fawkes", "tipim", "lowkey", "paper", "pmask")
 """The methods of the paper's section 6.1, LowKey, and PMask by its paper's plain search and as it is."""
@@ -87,7 +87,7 @@ class Plan:
     @property
     def pool(self) -> tuple[str, ...]:
         """The recognisers that are here: teams are made of them, and they judge beside the intruders."""
-        return tuple(spec.name for spec in SPECS.values() if spec.source == "registry" or is_here(spec))
+        return tuple(teams.pool())
 
     def teams(self, size: int) -> list[tuple[str, ...]]:
         """All teams of so many members."""
