@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import browser as browsers
 import pytest
-from stage import EXTENSION, mark
+from stage import EXTENSION, FirefoxCard, mark
 from test_inputs import ROUTES, post
 
 pytestmark = pytest.mark.skipif(
@@ -35,3 +37,31 @@ async def test_the_original_stays_while_the_daemon_is_off(daemon, demo, photos):
         await page.choose("document.getElementById('photo')", [photos["eileen.jpg"]])
         await demo.stays_empty(2)
         assert await page.evaluate("document.getElementById('photo').files.length") == 0
+
+
+async def test_the_card_in_firefox(daemon, demo, photos, tmp_path):
+    """Compared, saved, and the original once: each stands on parts that Firefox has its own ways with."""
+    prefs = {"browser.download.folderList": 2, "browser.download.dir": str(tmp_path / "saved")}
+    launched = browsers.launch("firefox", extension=EXTENSION, public_ports=[demo.port], prefs=prefs)
+    original = photos["käthe.png"].read_bytes()
+    async with await launched as browser:
+        await daemon.pair(browser)
+        page = await browser.open(demo.url("react"))
+        await page.choose("document.getElementById('photo')", [photos["käthe.png"]])
+        card = FirefoxCard(page)
+        await card.wait_for("2 faces protected")
+        await card.press("Compare")
+        await card.wait_for("Hold to see the original")
+        await card.press("Save protected copy")
+        saved = tmp_path / "saved" / "käthe.protected.png"
+        for _ in range(200):
+            if saved.exists() and saved.stat().st_size == len(mark(original)):
+                break
+            await asyncio.sleep(0.05)
+        assert mark(original) == saved.read_bytes()
+        await card.press("Upload the original this once")
+        await card.wait_for("Choose the photo again")
+        await page.set_files("document.getElementById('photo')", [photos["käthe.png"]])
+        files = await demo.wait_for(2)
+        assert [mark(original), original] == [demo.bytes_of(file) for file in files]
+        await page.screenshot(tmp_path / "card.png")
