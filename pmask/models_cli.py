@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from pmask import calibrate, store, validation
 from pmask.recognisers import own
 from pmask.recognisers.records import AnyFile, OwnFile, RecogniserSpec
-from pmask.recognisers.specs import REGISTRY, SPECS, YUNET, require_known
+from pmask.recognisers.specs import ON_REQUEST, PACK, REGISTRY, SPECS, YUNET, require_known
 from pmask.team_cli import Meter, same_names
 
 OK, FAILED = 0, 1
@@ -141,8 +141,11 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _named(names: Sequence[str], otherwise: Sequence[str]) -> list[str]:
+    """The named recognisers; a pack of InsightFace's may be named instead of the one that is taken from it."""
+    packs = {spec.origin.removeprefix(PACK): spec.name for spec in ON_REQUEST.values() if spec.origin.startswith(PACK)}
+    names = [packs.get(name, name) for name in names]
     require_known(names)
-    return list(names or otherwise)
+    return names or list(otherwise)
 
 
 def _files(names: Sequence[str]) -> list[AnyFile]:

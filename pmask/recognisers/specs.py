@@ -141,6 +141,8 @@ REGISTRY: dict[str, RecogniserSpec] = {
 }
 """The recognisers whose weights a package registry holds: fetched when they are first needed."""
 
+PACK = "InsightFace pack "
+"""What the origin of its packs' recognisers begins with."""
 _PACKS = "https://github.com/deepinsight/insightface/releases/download/v0.7"
 _PACKS_LICENCE = "non-commercial research only (https://github.com/deepinsight/insightface#license)"
 _FACENET = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
@@ -175,7 +177,7 @@ def _of_pack(name: str, pack: str, member: str, sha256: str, size: int, network:
         network=network,
         training=training,
         licence=_PACKS_LICENCE,
-        origin=f"InsightFace pack {pack}",
+        origin=f"{PACK}{pack}",
     )
 
 

@@ -137,6 +137,26 @@ def test_members_on_request_keep_the_contract(name, published, capsys):
     assert np.allclose(unit(expected), embeddings.detach().numpy(), atol=1e-4)
 
 
+def test_a_pack_may_be_named_instead(published, capsys):
+    """It is the name that people know."""
+    published("webface600k-mbf")
+    assert 0 == cli.main(["models", "fetch", "buffalo_s"])
+    assert store.is_here(SPECS["webface600k-mbf"])
+    assert 2 == cli.main(["models", "fetch", "buffalo_x"])
+    assert "known: casia-irv1" in capsys.readouterr().err
+
+
+def test_torch_s_own_folder_may_be_elsewhere(tmp_path, monkeypatch):
+    """facenet-pytorch keeps its weights where TORCH_HOME says."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    (file,) = ON_REQUEST["casia-irv1"].files
+    there = tmp_path / "torch/checkpoints" / file.member
+    there.parent.mkdir(parents=True)
+    with there.open("wb") as stream:
+        stream.truncate(file.size)
+    assert there == store.weight_path(file)
+
+
 def test_plain_fetch_leaves_members_on_request_alone(web, published, monkeypatch, protector):
     """Hundreds of megabytes, and licences that forbid some uses: only by name."""
     monkeypatch.delenv("PMASK_CACHE")
