@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import hashlib
 import http.client
+import io
 import json
 import os
 import random
@@ -23,16 +24,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from skimage import data
 from user_manager import Unavailable, running
 
 from localserver.clients import Clients
 from localserver.config import DEFAULT_PORT
 from pmask import files, store
+from pmask.options import MaskOptions
+from pmask.report import Progress, Report
 
 UNIT = "pmask-server.service"
 BACK_WITHIN_S = 2.0
@@ -52,6 +55,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--pause", type=float, default=5.0, help="most seconds between two kills (default: %(default)s)"
     )
+    parser.add_argument("--stand-in", action="store_true", help="photos take a second and no torch: for a busy machine")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -61,7 +65,8 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="pmask-kill-") as name:
         home = Path(name)
         environment = {"PMASK_HOME": str(home / "state"), "PMASK_CACHE": str(store.cache_dir())}
-        environment |= {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "PMASK_SERVER_DEVICE": "cpu"}
+        paths = os.pathsep.join([str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH", "")])
+        environment |= {"PYTHONPATH": paths, "PMASK_SERVER_DEVICE": "cpu"}
         try:
             with running(home, environment) as manager:
                 command = [sys.executable, __file__, *argv, "--inside", str(home)]
@@ -76,10 +81,15 @@ def inside(args: argparse.Namespace) -> int:
     chance, home = random.Random(args.seed), args.inside
     originals, hashes = make_photos(home / "photos", args.photos)
     call("autostart", "enable")
+    if args.stand_in:
+        use_stand_in(home / ".config" / "systemd" / "user" / UNIT)
     client = Client(home / "state")
     batch = Batch(client, originals, home / "results")
     batch.start()
-    back = [kill_daemon(client, chance.uniform(0, args.pause)) for _ in range(args.kills)]
+    back = []
+    for _ in range(args.kills):
+        back.append(kill_daemon(client, chance.uniform(0, args.pause)))
+        print(f"back after {back[-1]:.2f} s; {batch.done} results so far; last failure: {batch.last}", flush=True)
     finished = batch.finish()
     workers = [line for line in run("ps", "ax", "-o", "args").splitlines() if "localserver.worker" in line]
     parts = kill_protect(originals, home / "protected", chance, args.protect_kills)
@@ -110,6 +120,8 @@ def inside(args: argparse.Namespace) -> int:
 
 def make_photos(folder: Path, count: int) -> tuple[list[Path], dict[Path, str]]:
     """NASA's astronaut, cut a little differently each time, and the hashes of the files."""
+    from skimage import data
+
     folder.mkdir()
     for number in range(count):
         image = Image.fromarray(data.astronaut()).crop((100 + number, 0, 356 + number, 256))
@@ -169,6 +181,54 @@ def kill_daemon(client: Client, pause: float) -> float:
     return time.monotonic() - began
 
 
+def use_stand_in(unit: Path) -> None:
+    """Adds to the unit what is made instead of masks."""
+    started = unit.read_text(encoding="utf-8")
+    command = next(line for line in started.splitlines() if line.startswith("ExecStart="))
+    more = f"{command} --protector kill_daemon:StandIn\nEnvironment=PYTHONPATH={os.environ['PYTHONPATH']}"
+    unit.write_text(started.replace(command, more), encoding="utf-8")
+    run("systemctl", "--user", "daemon-reload")
+    run("systemctl", "--user", "restart", UNIT)
+
+
+@dataclass(frozen=True)
+class Made:
+    """As `pmask.protect.Protection`, which would load torch."""
+
+    data: bytes
+    report: Report
+
+
+class StandIn:
+    """A protector that takes its time without torch: the photo encoded anew, a second later."""
+
+    def __init__(self, device: str, gallery: Path | None = None) -> None:
+        self.device = device
+
+    def warm(self, options: MaskOptions) -> None:
+        """There is nothing to load."""
+
+    def protect(
+        self,
+        data: bytes,
+        options: MaskOptions,
+        on_progress: Callable[[Progress], None],
+        cancelled: Callable[[], bool],
+    ) -> Made:
+        """Never looks at ``cancelled``: here, the daemon is killed instead."""
+        for step in range(10):
+            on_progress(Progress(stage="masking", fraction=step / 10, faces=0))
+            time.sleep(0.1)
+        out = io.BytesIO()
+        with Image.open(io.BytesIO(data)) as image:
+            image.save(out, "JPEG")
+            width, height = image.size
+        done = Report(
+            status="protected", faces=(), seconds=1.0, width=width, height=height, format="jpeg", device=self.device
+        )
+        return Made(data=out.getvalue(), report=done)
+
+
 class Client:
     """A paired program. One connection a request, as after a crash none can be trusted."""
 
@@ -224,6 +284,7 @@ class Batch(threading.Thread):
         self._results = results
         self._last_round = threading.Event()
         self.tries = self.done = 0
+        self.last = "nothing yet"
 
     def run(self) -> None:
         """Every photo, again when the daemon was killed below it."""
@@ -239,7 +300,8 @@ class Batch(threading.Thread):
         self.tries += 1
         try:
             result = self._client.protect(original.read_bytes(), self.tries)
-        except (OSError, http.client.HTTPException, RuntimeError, ValueError):
+        except (OSError, http.client.HTTPException, RuntimeError, ValueError) as error:
+            self.last = f"{type(error).__name__}: {error}"
             return False
         files.write(self._results / original.name, result, original)
         self.done += 1
