@@ -150,6 +150,10 @@ class Line:
             self._listeners.remove(listener)
             future.cancel()
 
+    def listen(self, listener: Callable[[dict[str, Any]], None]) -> None:
+        """Has every message from the browser shown to ``listener``."""
+        self._listeners.append(listener)
+
     async def _read(self) -> None:
         async for frame in self._socket:
             message = json.loads(frame.data)
@@ -185,6 +189,10 @@ class Page:
 
     async def set_files(self, target: str, files: Sequence[Path]) -> None:
         """Puts files into a file input; its events are as trusted as after the dialog."""
+        raise NotImplementedError
+
+    async def preload(self, script: str) -> None:
+        """Has this script run in every page that is loaded from now on, before the page's own."""
         raise NotImplementedError
 
     async def drop(self, target: str, files: Sequence[Path]) -> None:

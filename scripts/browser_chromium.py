@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -60,6 +61,8 @@ class Chromium(Browser):
         page = ChromiumPage(self.line, attached["sessionId"], target)
         for domain in ("Page", "Runtime", "DOM"):
             await page.call(f"{domain}.enable")
+        # Frames of other sites live in processes of their own, and answer for themselves.
+        await page.call("Target.setAutoAttach", {"autoAttach": True, "waitForDebuggerOnStart": False, "flatten": True})
         await page.goto(url)
         return page
 
@@ -77,6 +80,17 @@ class ChromiumPage(Page):
         self._line = line
         self.session = session
         self.target = target
+        self._frames: list[str] = []
+        line.listen(self._note)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        if message.get("sessionId") != self.session:
+            return
+        params = message.get("params", {})
+        if message.get("method") == "Target.attachedToTarget" and params["targetInfo"]["type"] == "iframe":
+            self._frames.append(params["sessionId"])
+        if message.get("method") == "Target.detachedFromTarget" and params["sessionId"] in self._frames:
+            self._frames.remove(params["sessionId"])
 
     async def call(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """One DevTools command to this tab."""
@@ -106,18 +120,32 @@ class ChromiumPage(Page):
             await self.call("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, **button})
 
     async def choose(self, target: str, files: Sequence[Path]) -> None:
-        await self.call("Page.setInterceptFileChooserDialog", {"enabled": True})
-        async with self._line.event("Page.fileChooserOpened", self.session) as opened:
+        sessions = [self.session, *self._frames]
+        async with contextlib.AsyncExitStack() as stack:
+            opened = {}
+            for session in sessions:
+                await self._line.call("Page.enable", None, session)
+                await self._line.call("DOM.enable", None, session)
+                await self._line.call("Page.setInterceptFileChooserDialog", {"enabled": True}, session)
+                event = self._line.event("Page.fileChooserOpened", session)
+                opened[await stack.enter_async_context(event)] = session
             await self.click(target)
-            chooser = await asyncio.wait_for(opened, ANSWER_TIMEOUT_S)
-        await self._set_files({"backendNodeId": chooser["backendNodeId"]}, files)
+            done, _ = await asyncio.wait(opened, timeout=ANSWER_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                raise BrowserError(f"no dialog opened for {target}")
+            [first] = done
+        await self._set_files({"backendNodeId": first.result()["backendNodeId"]}, files, opened[first])
 
     async def set_files(self, target: str, files: Sequence[Path]) -> None:
         element = await self._evaluate(target, by_value=False)
         await self._set_files({"objectId": element["objectId"]}, files)
 
-    async def _set_files(self, node: dict[str, Any], files: Sequence[Path]) -> None:
-        await self.call("DOM.setFileInputFiles", {"files": [str(file.resolve()) for file in files], **node})
+    async def _set_files(self, node: dict[str, Any], files: Sequence[Path], session: str | None = None) -> None:
+        params = {"files": [str(file.resolve()) for file in files], **node}
+        await self._line.call("DOM.setFileInputFiles", params, session or self.session)
+
+    async def preload(self, script: str) -> None:
+        await self.call("Page.addScriptToEvaluateOnNewDocument", {"source": script})
 
     async def drop(self, target: str, files: Sequence[Path]) -> None:
         x, y = await self.middle_of(target)

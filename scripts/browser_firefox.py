@@ -29,35 +29,36 @@ FIREFOX_PREFS: dict[str, Any] = {
 }
 
 
-# Runs beside the page, with Firefox's own rights: BiDi has no command for a drag of files. The transfer is made with
-# the page's rights, since the page could not read one that was made with ours.
-FIREFOX_DROP = """
-addMessageListener("test:drop:$n", ({ data }) => {
-  let view = content, x = data.x, y = data.y, target = view.document.elementFromPoint(x, y);
-  for (;;) {
-    if (target.openOrClosedShadowRoot?.elementFromPoint(x, y)) {
-      const inner = target.openOrClosedShadowRoot.elementFromPoint(x, y);
-      if (inner === target) break;
-      target = inner;
-    } else if (target.contentDocument) {
-      const box = target.getBoundingClientRect();
-      x -= box.x; y -= box.y; view = target.contentWindow; target = view.document.elementFromPoint(x, y);
-    } else break;
-  }
-  const ours = new Cu.Sandbox(view, { sandboxPrototype: view, wantXrays: false });
-  ours.files = Cu.cloneInto(data.files, ours);
-  Cu.evalInSandbox("var transfer = new DataTransfer(); for (const file of files) transfer.items.add(file);", ours);
-  for (const type of ["dragenter", "dragover", "drop"]) {
-    const event = view.document.createEvent("DragEvent");
-    const at = [view, 0, view.screenX + x, view.screenY + y, x, y, false, false, false, false, 0, null];
-    event.initDragEvent(type, true, true, ...at, ours.transfer);
-    view.windowUtils.dispatchDOMEventViaPresShellForTesting(target, event);
-  }
-  sendAsyncMessage("test:dropped:$n");
+# A script beside the page, with Firefox's own rights. It stays there, so each answers to its own number only.
+BESIDE = """
+addMessageListener("test:$n", async ({ data }) => {
+  try { sendAsyncMessage("test:$n:done", { value: await (async ({ files, ...data }) => { $body })(data) }); }
+  catch (error) { sendAsyncMessage("test:$n:done", { error: `${error}` }); }
 });
 """
+_numbers = itertools.count(1)
 
-_drops = itertools.count(1)  # a script that was loaded beside a tab stays there, and answers to its own number only
+# BiDi has no command for a drag of files. The transfer is made with the page's rights, since the page could not read
+# one that was made with ours.
+DROP = """
+let view = content, { x, y } = data, target = view.document.elementFromPoint(x, y);
+for (;;) {
+  const inner = target.openOrClosedShadowRoot?.elementFromPoint(x, y);
+  if (inner && inner !== target) target = inner;
+  else if (target.contentDocument) {
+    const box = target.getBoundingClientRect();
+    x -= box.x; y -= box.y; view = target.contentWindow; target = view.document.elementFromPoint(x, y);
+  } else break;
+}
+const theirs = new Cu.Sandbox(view, { sandboxPrototype: view, wantXrays: false });
+theirs.files = Cu.cloneInto(files, theirs);
+Cu.evalInSandbox("var transfer = new DataTransfer(); for (const file of files) transfer.items.add(file);", theirs);
+for (const type of ["dragenter", "dragover", "drop"]) {
+  const how = { bubbles: true, cancelable: true, composed: true, view, clientX: x, clientY: y };
+  const event = new view.DragEvent(type, { ...how, dataTransfer: theirs.transfer });
+  view.windowUtils.dispatchDOMEventViaPresShellForTesting(target, event);
+}
+"""
 
 
 class Firefox(Browser):
@@ -140,6 +141,11 @@ class FirefoxPage(Page):
     async def goto(self, url: str) -> None:
         await self._line.call("browsingContext.navigate", {"context": self.context, "url": url, "wait": "complete"})
 
+    async def frame(self) -> FirefoxPage:
+        """The page's first frame, of whatever site."""
+        tree = await self._line.call("browsingContext.getTree", {"root": self.context})
+        return FirefoxPage(self._line, tree["contexts"][0]["children"][0]["context"])
+
     async def evaluate(self, expression: str) -> Any:  # noqa: ANN401
         # As JSON text, since BiDi's own serialisation of values is its own language.
         wrapped = f"(async () => JSON.stringify((await ({expression})) ?? null))()"
@@ -173,27 +179,42 @@ class FirefoxPage(Page):
         paths = [str(file.resolve()) for file in files]
         await self._line.call("input.setFiles", {"context": context, "element": element, "files": paths})
 
+    async def preload(self, script: str) -> None:
+        params = {"functionDeclaration": f"() => {{ {script} }}", "contexts": [self.context]}
+        await self._line.call("script.addPreloadScript", params)
+
     async def drop(self, target: str, files: Sequence[Path]) -> None:
         x, y = await self.middle_of(target)
-        call = {"url": await self.evaluate("location.href"), "x": x, "y": y}
-        number = next(_drops)
-        script = "data:," + quote(FIREFOX_DROP.replace("$n", str(number)))
-        call |= {"paths": [str(file.resolve()) for file in files], "script": script, "n": number}
+        await self.beside(DROP, {"x": x, "y": y}, files)
+
+    async def beside(self, body: str, data: dict[str, Any] | None = None, files: Sequence[Path] = ()) -> Any:  # noqa: ANN401
+        """Runs a function's body beside the page, with ``content`` (the window), ``data`` and ``files``.
+
+        It is not the page's, and sees closed shadow roots. Needs system_access.
+        """
+        number = next(_numbers)
+        script = "data:," + quote(BESIDE.replace("$n", str(number)).replace("$body", body))
+        call = {"n": number, "url": await self.evaluate("location.href"), "data": data or {}, "script": script}
+        call["paths"] = [str(file.resolve()) for file in files]
         tree = await self._line.call("browsingContext.getTree", {"moz:scope": "chrome"})
         window = next(c["context"] for c in tree["contexts"] if c["url"] == "chrome://browser/content/browser.xhtml")
-        expression = f"""(async ({{ url, x, y, paths, script, n }}) => {{
+        expression = f"""(async ({{ n, url, data, script, paths }}) => {{
           const {{ messageManager }} = gBrowser.browsers.findLast((tab) => tab.currentURI.spec === url);
           const files = await Promise.all(paths.map((path) => File.createFromFileName(path)));
           messageManager.loadFrameScript(script, false);
-          await new Promise((done) => {{
-            messageManager.addMessageListener(`test:dropped:${{n}}`, done);
-            messageManager.sendAsyncMessage(`test:drop:${{n}}`, {{ files, x, y }});
-          }});
+          return JSON.stringify(await new Promise((done) => {{
+            messageManager.addMessageListener(`test:${{n}}:done`, (message) => done(message.data));
+            messageManager.sendAsyncMessage(`test:${{n}}`, {{ ...data, files }});
+          }}));
         }})({json.dumps(call)})"""
         params = {"expression": expression, "target": {"context": window}, "awaitPromise": True}
         answer = await self._line.call("script.evaluate", params)
         if answer["type"] == "exception":
             raise BrowserError(answer["exceptionDetails"]["text"])
+        done = json.loads(answer["result"]["value"])
+        if "error" in done:
+            raise BrowserError(done["error"])
+        return done.get("value")
 
     async def paste(self) -> None:
         control, presses = "\ue009", [("keyDown", "v"), ("keyUp", "v")]

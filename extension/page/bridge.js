@@ -85,6 +85,7 @@
       settled(_, answers) {
         picks.delete(id);
         watchLeaving();
+        overlay.stepAside();
         line.postMessage({ name: "settled", id, answers });
         overlay.finish(pick);
       },
@@ -125,6 +126,7 @@
 
   /** Events by which photos reach a page, and the guard's route that takes each. */
   const ROUTE_OF = { input: "input", change: "input", drop: "drop", paste: "paste" };
+  const OPENERS = ["click", "drop", "input"];
   let standing = []; // routes that the guard has reported
 
   /**
@@ -132,7 +134,9 @@
    * Where it stands, photos' events never come here: it takes them first.
    */
   function block(event) {
-    if (!event.isTrusted || standing.includes(ROUTE_OF[event.type])) return;
+    if (!event.isTrusted) return;
+    // An input that only a closed root of the parser's holds is out of the guard's reach, standing or not.
+    if (event.currentTarget === window && standing.includes(ROUTE_OF[event.type])) return;
     const input = event.composedPath()[0];
     const files = (event.dataTransfer ?? event.clipboardData ?? input).files;
     if (!files || ![...files].some(({ type, name }) => type.startsWith("image/") || /\.(hei[cf]|jxl)$/i.test(name))) return;
@@ -142,6 +146,20 @@
     if (input.files) input.value = "";
     overlay.notice("guard_missing");
   }
+
+  /**
+   * A closed root that no script has made (a clone's, or the parser's) is hidden from the guard, but not from us. What opens
+   * its input names its host. Where the guard does know the root, it stands there already, in front of this.
+   */
+  function watchClosed(event) {
+    const [host] = event.composedPath();
+    const root = host instanceof HTMLElement && (api.dom?.openOrClosedShadowRoot(host) ?? host.openOrClosedShadowRoot);
+    if (!root || root.mode === "open") return;
+    for (const type of ["input", "change"]) root.addEventListener(type, block, true);
+    for (const type of OPENERS) root.addEventListener(type, watchClosed, true); // roots in roots
+  }
+  for (const type of OPENERS) window.addEventListener(type, watchClosed, true);
+
   for (const type in ROUTE_OF) window.addEventListener(type, block, true);
 
   const messages = {

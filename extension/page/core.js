@@ -131,7 +131,7 @@
         return after?.(self, result, args) ?? result;
       },
     });
-    pristine.mapSet(natives, wrapped, descriptor[part]);
+    pristine.mapSet(natives, wrapped, pristine.mapGet(natives, descriptor[part]) ?? descriptor[part]);
     defineProperty(prototype, name, { ...descriptor, [part]: wrapped });
     pristine.listen(signal, "abort", () => {
       if (getOwnPropertyDescriptor(prototype, name)?.[part] === wrapped) defineProperty(prototype, name, descriptor);
@@ -145,6 +145,22 @@
       return native && pristine.sourceOf(native);
     };
     wrap(Function.prototype, "toString", () => {}, signal, printed);
+  };
+
+  const watchers = bareArray();
+
+  /** Has `watch` called with the window, now and whenever it has lost its listeners. */
+  const watchWindow = (watch) => {
+    watchers[watchers.length] = watch;
+    watch(window);
+  };
+
+  /** document.open(), which write() may call, removes every listener of the window. */
+  const keepWatching = (signal) => {
+    const again = () => {
+      for (let i = 0; i < watchers.length; i += 1) watchers[i](window);
+    };
+    for (const name of ["open", "write", "writeln"]) wrap(Document.prototype, name, () => {}, signal, again);
   };
 
   const closedRoots = new WeakMap(); // host -> its root, which an event that left it does not name
@@ -319,6 +335,8 @@
     innermost,
     wrap,
     lookNative,
+    watchWindow,
+    keepWatching,
     hold,
     forget,
     connect,

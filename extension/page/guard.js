@@ -15,6 +15,7 @@
       console.error("PMask: a route did not start and is blocked", name, error);
     }
   }
+  core.keepWatching(signal);
   core.lookNative(signal);
   core.ready(started);
 })();

@@ -36,6 +36,7 @@
   const TILE_PX = 112;
   const VIEW_PX = [776, 520];
   const FACE_SHARE = 2.6; // the view around a face is so many times as wide as the face
+  const ASIDE_MS = 300;
   const NO_RETRY = ["folder", "reload"]; // trying again cannot help
 
   const STYLE = `
@@ -51,6 +52,7 @@
       border: 0 !important;
       background: none !important;
       overflow: visible !important;
+      pointer-events: none !important;
       color-scheme: light dark !important;
     }
     * { box-sizing: border-box; }
@@ -65,6 +67,8 @@
       opacity: 1; transition: opacity ${FADE_MS}ms ease, transform ${FADE_MS}ms ease;
       animation: rise .25s ease;
     }
+    .card { pointer-events: auto; }
+    .card.aside { pointer-events: none; }
     .card.fading { opacity: 0; transform: translateY(8px); }
     @keyframes rise { from { opacity: 0; transform: translateY(8px); } }
     @media (prefers-color-scheme: dark) {
@@ -523,6 +527,13 @@
       this.#showFooter();
       this.#showHead();
       if (news.length > 0) this.live.textContent = news.join(". ");
+    }
+
+    /** For a moment, places under the card are the page's: one that looks up what lies where files were dropped finds its own. */
+    stepAside() {
+      const card = this.#card;
+      card?.classList.add("aside");
+      setTimeout(() => card?.classList.remove("aside"), ASIDE_MS);
     }
 
     /** The pick is settled: its rows stay until they fade or are closed; a warning stays until it is closed. */

@@ -45,6 +45,8 @@ class Received:
 
 RECEIVED_DIR = web.AppKey("received_dir", Path)
 RECEIVED = web.AppKey("received", list[Received])
+FIELDS = web.AppKey("fields", list[bytes])
+"""What came beside files, in forms: their other fields, in order."""
 
 
 def create_demo_app(received_dir: Path) -> web.Application:
@@ -52,6 +54,7 @@ def create_demo_app(received_dir: Path) -> web.Application:
     app = web.Application(client_max_size=MAX_BYTES, middlewares=[_headers])
     app[RECEIVED_DIR] = received_dir
     app[RECEIVED] = []
+    app[FIELDS] = []
     app.router.add_get("/", _to_demo)
     for name in PAGES:
         app.router.add_get(f"/pmask-demo/{name}", _page)
@@ -92,9 +95,13 @@ async def _page(request: web.Request) -> web.Response:
 async def _upload(request: web.Request) -> web.Response:
     files: list[Received] = []
     async for part in await request.multipart():
-        if not isinstance(part, BodyPartReader) or not part.filename:
+        if not isinstance(part, BodyPartReader):
             continue
         data = bytes(await part.read())
+        if not part.filename:
+            if data:
+                request.app[FIELDS].append(data)
+            continue
         digest = hashlib.sha256(data).hexdigest()
         request.app[RECEIVED_DIR].joinpath(digest).write_bytes(data)
         kind = part.headers.get("Content-Type", "")

@@ -35,6 +35,11 @@ def photos(tmp_path_factory) -> dict[str, Path]:
     image.save(folder / "eileen.jpg", quality=90)
     image.save(folder / "käthe.png")
     image.rotate(90).save(folder / "third.webp")
+    image.save(folder / "phone.heic", "HEIF")
+    album = folder / "album"
+    album.mkdir()
+    for name in ("one.jpg", "two.jpg"):
+        image.save(album / name)
     (folder / "notes.txt").write_text("not a photo")
     (folder / "clip.mp4").write_bytes(b"not a photo either")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 this only looks like one")

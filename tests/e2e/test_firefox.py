@@ -1,4 +1,4 @@
-"""The same extension in Firefox: every kind of input once, in one browser."""
+"""What only Firefox does in its own way; every route in it is in test_routes.py."""
 
 from __future__ import annotations
 
@@ -7,25 +7,10 @@ import asyncio
 import browser as browsers
 import pytest
 from stage import EXTENSION, FirefoxCard, mark
-from test_inputs import ROUTES, post
 
 pytestmark = pytest.mark.skipif(
     browsers.find_browser("firefox") is None, reason="no Firefox on this machine (apt-get install firefox-esr)"
 )
-
-
-async def test_only_the_protected_photo_arrives(daemon, demo, photos):
-    """Firefox walls the extension's files off from the page in its own way; what worked in Chromium need not here."""
-    async with await browsers.launch("firefox", extension=EXTENSION, public_ports=[demo.port]) as browser:
-        await daemon.pair(browser)
-        for count, (route, (path, target)) in enumerate(ROUTES.items(), 1):
-            page = await browser.open(demo.url(path))
-            await page.choose(target, [photos["eileen.jpg"]])
-            await post(page, route)
-            file = (await demo.wait_for(count))[-1]
-            assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file), route
-            assert (file.name, file.type) == ("eileen.jpg", "image/jpeg"), route
-            await page.close()
 
 
 async def test_the_original_stays_while_the_daemon_is_off(daemon, demo, photos):

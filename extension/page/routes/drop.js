@@ -81,7 +81,6 @@
     core.wrap(DataTransferItem.prototype, "webkitGetAsEntry", () => {}, signal, entryOf);
 
     const watch = (target) => pristine.listen(target, "drop", onDrop, { __proto__: null, capture: true, signal });
-    for (const name of ["open", "write", "writeln"]) core.wrap(Document.prototype, name, () => {}, signal, () => watch(window));
-    watch(window);
+    core.watchWindow(watch);
   };
 })();

@@ -133,10 +133,6 @@
       },
       signal,
     );
-    // document.open(), which write() may call, removes every listener of the window.
-    for (const name of ["open", "write", "writeln"]) {
-      core.wrap(Document.prototype, name, () => {}, signal, () => watch(window));
-    }
-    watch(window);
+    core.watchWindow(watch);
   };
 })();

@@ -79,7 +79,6 @@
     if (globalThis.Clipboard?.prototype.read && globalThis.ClipboardItem) watchReading();
 
     const watch = (target) => pristine.listen(target, "paste", onPaste, { __proto__: null, capture: true, signal });
-    for (const name of ["open", "write", "writeln"]) core.wrap(Document.prototype, name, () => {}, signal, () => watch(window));
-    watch(window);
+    core.watchWindow(watch);
   };
 })();
