@@ -13,6 +13,7 @@ import figure_11_diversity
 import plan
 import pytest
 import reproduce
+import validation
 from plan import QUICK, parser, planned
 from publish import Table
 
@@ -80,6 +81,21 @@ def test_the_size_may_be_changed_in_part():
     small = planned(parser("").parse_args(["--faces", "f", "--people", "7", "--same", "a=b"]), "typed")
     assert (7, QUICK.photos, (("a", "b"),)) == (small.size.people, small.size.photos, small.same)
     assert (6, 4) == (len(small.teams(2)), len(small.teams(3)))
+
+
+def test_teams_are_ranked_as_stored_where_the_pool_is_the_same(monkeypatch, faces):
+    """All pairs and triples, the most diverse first; a pool that nobody ranked is ranked on the faces at hand."""
+    small = planned(parser("").parse_args([*faces, *TINY]), "typed")
+    for size, count in ((2, 6), (3, 4)):
+        ranked = validation.ranking(small, size)
+        assert count == len(ranked.teams)
+        diversity = [team.diversity for team in ranked.teams]
+        assert sorted(diversity, reverse=True) == diversity
+        assert "docs/teaming.md" in ranked.words[0]
+    monkeypatch.setattr(plan.teams, "pool", lambda: ["sface", "dlib"])
+    ranked = validation.ranking(replace(small, size=replace(small.size, gallery_people=6)), 2)
+    assert [("sface", "dlib")] == [team.members for team in ranked.teams]
+    assert "not under protection" in ranked.words[0]
 
 
 def test_an_unknown_experiment_is_refused():
