@@ -319,18 +319,27 @@ async def paired(browser: Browser, port: int) -> AsyncIterator[Page]:
 
 
 LISTEN = """(() => {
-  globalThis.lastJob = null;
+  globalThis.lastJob = globalThis.lastEnd = null;
   (globalThis.browser ?? chrome).runtime.onMessage.addListener((message) => {
     if (message?.job) globalThis.lastJob = message.job;
+    if (message?.name === "ended") globalThis.lastEnd = message;
   });
   return true;
 })()"""
-"""The pages' messages to the extension's background reach its settings page too, and name the daemon's job."""
+"""The pages' messages to the extension's background reach its settings page too: they name the daemon's job, and tell
+its end, after which the daemon has forgotten it."""
 
 ASK_JOB = """(async () => {
   if (!globalThis.lastJob) return null;
+  if (globalThis.lastEnd) {
+    const { state, report, error } = globalThis.lastEnd;
+    return { state: state === "failed" ? "failed" : "done", report, error };
+  }
   const [daemon, store] = await Promise.all([import("/background/daemon.js"), import("/background/store.js")]);
-  return daemon.followJob((await store.read()).daemon, globalThis.lastJob, null);
+  const forgotten = () => ({ state: "running", stage: "checking", progress: 1, faces: null });
+  const job = await daemon.followJob((await store.read()).daemon, globalThis.lastJob, null).catch(forgotten);
+  // Its end is told a moment later.
+  return job.state === "running" || job.state === "queued" ? job : { ...job, state: "running" };
 })()"""
 """The job's state as the daemon tells it to the extension: the report is in it once it is done."""
 

@@ -76,12 +76,15 @@ export const MESSAGES = {
       await daemon.cancelJob(await paired(), job);
     },
   },
-  /** A photo's end, for the popup and the diagnostics: X-PMask-Report, an error's code, or the person's own word. */
+  /**
+   * A photo's end, for the popup and the diagnostics: X-PMask-Report, an error, or the person's own word. The full report
+   * beside it is for who listens in a page of the extension, as scripts/run.py does.
+   */
   ended: {
     from: "both",
-    async run({ summary, code, state }, sender) {
+    async run({ summary, error, state }, sender) {
       const site = await siteOfSender(await store.read(), sender);
-      await store.addResult({ state, ...(summary && { summary }), ...(code && { code }), site: site?.name ?? null, at: Date.now() });
+      await store.addResult({ state, ...(summary && { summary }), ...(error && { code: error.code }), site: site?.name ?? null, at: Date.now() });
     },
   },
 

@@ -53,12 +53,12 @@
   let done = 0; // photos protected in this document
   const counted = new WeakMap(); // photo -> the last end that was told
   function count(photo) {
-    const { state: end, error, summary, attempt } = photo;
+    const { state: end, error, summary, report, attempt } = photo;
     const told = `${end} ${attempt}`;
     if ((photo.isFinal || end === "failed") && counted.get(photo) !== told) {
       counted.set(photo, told);
       if (end === "protected") done += 1;
-      tell("ended", { state: end, summary, code: error?.code });
+      tell("ended", { state: end, summary, report, error: error && { code: error.code, message: error.message } });
     }
     const photos = [...picks.values()].flatMap((pick) => pick.photos);
     const failed = photos.filter(({ isOpen }) => isOpen).length;
