@@ -318,6 +318,8 @@ def test_a_whole_session_leaves_no_secret_in_any_log(start, command, port, photo
     ]
     assert {400, 401, 403, 404, 415} >= {status for status, _, _ in refused[1:]}
     send_nonsense(port, f"Bearer {token}")
+    kept = [path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert [] == [data for data in kept if photo[100:120] in data], "photos and results are in memory only"
     files = [tmp_path / "log.txt", *(tmp_path / "home" / "log").iterdir()]
     assert ["log.txt", "server.log"] == [path.name for path in files]
     for path in files:

@@ -60,6 +60,17 @@ def test_it_remembers_its_last_photos_and_its_own_work():
     assert ("already_protected", first.data) == (again.report.status, again.data)
 
 
+def test_warming_up_loads_the_team_and_the_judges():
+    """The first photo then finds all in memory that it needs; which device it will be is known."""
+    engine = Resident("cpu")
+    engine.warm(MaskOptions(team=("sface",)))
+    loaded = set(engine._protector._recognisers)
+    assert "cpu" == engine.device
+    assert {"sface"} < loaded
+    protect(engine, FACE)
+    assert loaded <= set(engine._protector._recognisers)
+
+
 def test_it_reads_the_gallery_and_sees_when_that_changes(people):
     """The owner adds photos while the daemon runs."""
     engine = Resident("cpu", people)

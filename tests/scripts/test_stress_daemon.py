@@ -21,7 +21,7 @@ async def test_photos_of_four_clients_are_not_mixed_up_and_nothing_leaks():
 @posix
 async def test_hostile_requests_are_neither_admitted_nor_crash_it():
     """One of each kind and more, beside slow connections, while an honest client is served."""
-    assert await stress_daemon.hostile(argparse.Namespace(requests=240, seed=7, slow=20))
+    assert await stress_daemon.hostile(argparse.Namespace(requests=240, seed=7, slow=20, flags=[]))
 
 
 def test_a_seed_makes_the_same_requests_again():
