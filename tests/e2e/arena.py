@@ -322,6 +322,7 @@ async def arena_of(kind: str, folder: Path, photos: dict[str, Path]) -> AsyncIte
 async def judge(arena: Arena, case: Case) -> str:
     """Plays the case both ways and compares the bytes; returns what was seen, in words for the table."""
     originals = await arena.originals(case)
+    told = arena.site.fields
     assert case.count == len(originals) or case.words
     async with arena.tab(case.page, guarded=True, before=case.before) as tab:
         await arena.play(case, tab)
@@ -332,6 +333,8 @@ async def judge(arena: Arena, case: Case) -> str:
             return f"declined: “{case.words}”"
         await arena.site.wait_for(case.count)
         received, everything = arena.site.files, arena.site.everything
+        if case.page.startswith("pages/route"):
+            assert told == arena.site.fields, "the page noticed: dates, or events, differ"
     key = None if case.in_order else (lambda file: file[0])
     originals, received = (
         sorted(originals, key=key) if key else originals,

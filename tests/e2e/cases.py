@@ -217,6 +217,8 @@ SITES = [
     site("whatsapp", "WhatsApp Web: input", "photos are read into memory, and what was read is sent"),
 ]  # fmt: skip
 
+FUZZ = [route(f"fuzz&{seed}", f"listeners in the order that seed {seed} draws") for seed in range(6)]
+
 GROUPS = {
     "Inputs": INPUTS,
     "How the page reads the file": READING,
@@ -226,6 +228,7 @@ GROUPS = {
     "Clipboard": CLIPBOARD,
     "File pickers": PICKERS,
     "Pages that meddle": MEDDLERS,
+    "Orders of events": FUZZ,
     "Frameworks": FRAMEWORKS,
     "Replicas of sites": SITES,
 }

@@ -342,6 +342,34 @@ const ROUTES = {
     document.documentElement.dataset.honest = honest;
     fileInput({ onchange: (event) => honest && send(event.target.files) });
   },
+  // Listeners in every order that a seed draws: where, for what, in which phase, and what each stops. What ran is sent along.
+  fuzz(seed) {
+    let state = Number(seed) * 2654435761 + 1;
+    const draw = (list) => {
+      state = (Math.imul(state ^ (state >>> 15), 2246822519) + 0x9e3779b9) >>> 0;
+      return list[(state >>> 8) % list.length];
+    };
+    const holder = put("div");
+    const input = fileInput({ id: "pick" }, draw([holder, null]) ?? undefined);
+    const ran = [];
+    for (let number = 0; number < 8; number += 1) {
+      const target = draw([window, document, document.body, holder, input, input]);
+      const deed = draw(["go on", "go on", "go on", "stopPropagation", "stopImmediatePropagation"]);
+      const capture = draw([true, false]);
+      const listener = (event) => {
+        ran.push(`${number} ${event.type} ${event.eventPhase} ${input.files.length}`);
+        event[deed]?.();
+      };
+      const type = draw(["input", "change"]);
+      if (draw([0, 0, 0, 1]) && target !== window) target[`on${type}`] = listener;
+      else target.addEventListener(type, listener, { capture, once: draw([false, false, true]) });
+    }
+    const poll = setInterval(() => {
+      if (input.files.length === 0) return;
+      clearInterval(poll);
+      setTimeout(() => send([...input.files], { ran: ran.join("; ") || "none" }), 100);
+    }, 20);
+  },
   popup() {
     const onclick = () => {
       const opened = open("", "_blank", "width=400,height=300");
@@ -352,4 +380,5 @@ const ROUTES = {
   },
 };
 
-Promise.resolve(ROUTES[location.search.slice(1)]()).then(ready);
+const [route, ...options] = location.search.slice(1).split("&");
+Promise.resolve(ROUTES[route](...options)).then(ready);
