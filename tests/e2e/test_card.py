@@ -75,8 +75,7 @@ async def test_before_and_after_while_held(page, photos):
     """The original shows while the mouse, or a key, is down, and no longer."""
     await page.choose(INPUT, [photos["käthe.png"]])
     card = Card(page)
-    await card.wait_for("2 faces protected")
-    # Seen whole: the mark is in the corner, far from the face.
+    await card.wait_for("Upload the original this once")  # the last button that comes
     await card.press("Compare")
     await card.wait_for("Hold to see the original")
     whole = "function () { const { width, height } = this.querySelector('.view canvas'); return width / height }"
@@ -105,7 +104,7 @@ async def test_the_protected_copy_can_be_saved(stage, page, photos, tmp_path):
     await stage.browser.line.call("Browser.setDownloadBehavior", params)
     await page.choose(INPUT, [photos["eileen.jpg"]])
     card = Card(page)
-    await card.wait_for("2 faces protected")
+    await card.wait_for("Upload the original this once")  # the last button that comes
     await card.press("Save protected copy")
     saved = tmp_path / "eileen.protected.jpg"
     for _ in range(100):
@@ -119,7 +118,7 @@ async def test_the_original_this_once(page, demo, photos):
     """On the person's word this photo goes as it is, once: not another one, and not twice."""
     await page.choose(INPUT, [photos["eileen.jpg"]])
     card = Card(page)
-    await card.wait_for("2 faces protected")
+    await card.wait_for("Upload the original this once")  # the last button that comes
     await card.press("Upload the original this once")
     await card.wait_for("Choose the photo again")
     for count, name in enumerate(["käthe.png", "eileen.jpg", "eileen.jpg"], 2):

@@ -34,7 +34,7 @@ async def test_the_card_in_firefox(daemon, demo, photos, tmp_path):
         page = await browser.open(demo.url("react"))
         await page.choose("document.getElementById('photo')", [photos["käthe.png"]])
         card = FirefoxCard(page)
-        await card.wait_for("2 faces protected")
+        await card.wait_for("Upload the original this once")  # the last button that comes
         await card.press("Compare")
         await card.wait_for("Hold to see the original")
         await card.press("Save protected copy")
