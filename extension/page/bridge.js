@@ -176,6 +176,7 @@
       if (picks.has(id)) picks.get(id).cancel();
       else forgotten.add(id);
     },
+    handed: () => overlay.stepBack(),
     "submit-held": () => overlay.notice("submit_held"),
     "folder-held": () => overlay.notice("folder_held"),
   };

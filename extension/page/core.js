@@ -302,7 +302,10 @@
   const receive = (event) => {
     const message = pristine.data(event);
     if (message.name === "state") state = message.on ? "on" : "off";
-    if (message.name === "settled") settled(message);
+    if (message.name === "settled") {
+      settled(message);
+      send({ __proto__: null, name: "handed" });
+    }
   };
 
   /** Takes the bridge's end of the line: the first that is offered, before any script of the page runs. */

@@ -529,11 +529,14 @@
       if (news.length > 0) this.live.textContent = news.join(". ");
     }
 
-    /** For a moment, places under the card are the page's: one that looks up what lies where files were dropped finds its own. */
+    /** While files are handed over, the place under the card is the page's: it may look up what lies where they were dropped. */
     stepAside() {
-      const card = this.#card;
-      card?.classList.add("aside");
-      setTimeout(() => card?.classList.remove("aside"), ASIDE_MS);
+      this.#card?.classList.add("aside");
+      setTimeout(() => this.stepBack(), ASIDE_MS); // a page that is going away hands nothing over
+    }
+
+    stepBack() {
+      this.#card?.classList.remove("aside");
     }
 
     /** The pick is settled: its rows stay until they fade or are closed; a warning stays until it is closed. */
