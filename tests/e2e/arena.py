@@ -28,7 +28,7 @@ from PIL import Image
 from stage import EXTENSION, ROOT, Card, Daemon, FakeEngine, mark
 
 PAGES = ROOT / "tests" / "pages"
-PATIENCE_S = 20
+PATIENCE_S = 40
 SETTLE_S = 0.2
 """After the last expected byte: for one too many to arrive."""
 RUN = 48

@@ -28,7 +28,7 @@ from pmask.report import Progress
 
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "extension"
-PATIENCE_S = 15
+PATIENCE_S = 40
 
 
 def mark(data: bytes) -> bytes:
