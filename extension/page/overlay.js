@@ -638,16 +638,27 @@
       return words("headline_done");
     }
 
+    /** Is somebody reading, comparing, or about to press? */
+    #isInUse() {
+      return this.#card?.matches(":hover, :focus-within") || this.#card?.querySelector("details[open], .view:not([hidden])");
+    }
+
     #fadeSoon() {
       clearTimeout(this.#fading);
       this.#fading = setTimeout(() => {
-        // Somebody is reading, comparing, or about to press.
-        if (this.#card?.matches(":hover, :focus-within") || this.#card?.querySelector("details[open], .view:not([hidden])")) {
+        if (this.#isInUse()) {
           this.#fadeSoon();
           return;
         }
         this.#card?.classList.add("fading");
-        this.#fading = setTimeout(() => this.#unmount(), FADE_MS);
+        this.#fading = setTimeout(() => {
+          if (!this.#isInUse()) {
+            this.#unmount();
+            return;
+          }
+          this.#card.classList.remove("fading");
+          this.#fadeSoon();
+        }, FADE_MS);
       }, FADE_AFTER_MS);
     }
 

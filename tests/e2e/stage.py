@@ -263,8 +263,12 @@ class Card:
         return place
 
     async def press(self, label: str):
-        """A real click on a button of the card."""
-        await self.page.press(*await self.place(label))
+        """A real click on a button of the card, once it stands still: the card rises, and grows with what it says."""
+        before, place = None, await self.place(label)
+        while place != before:
+            await asyncio.sleep(0.15)
+            before, place = place, await self.place(label)
+        await self.page.press(*place)
 
 
 class FirefoxCard(Card):
