@@ -269,15 +269,11 @@ def test_importing_the_daemon_loads_nothing_heavy():
     assert "[]" == result.stdout.strip()
 
 
-def test_the_command_line_starts_quickly():
-    """Half a second is what a person calls at once; the best of three, for a busy machine."""
-
-    def seconds() -> float:
-        began = time.monotonic()
-        subprocess.run([sys.executable, "-c", "import localserver.cli"], cwd=ROOT, check=True)
-        return time.monotonic() - began
-
-    assert 0.5 > min(seconds() for _ in range(3))
+def test_the_command_line_loads_nothing_heavy():
+    """A command such as `status` or `pair` answers at once: what takes seconds to load is left to those who need it."""
+    code = "import sys, localserver.cli; print(*{'torch', 'aiohttp', 'numpy', 'PIL'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "" == done.stdout.strip()
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
