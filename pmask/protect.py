@@ -15,7 +15,7 @@ from torch import Tensor
 from pmask import store
 from pmask.check import judge, judges
 from pmask.errors import DeviceUnavailable, OutOfMemory, WeightsUnavailable
-from pmask.faces import Face, iou, load_detector
+from pmask.faces import Box, Face, iou, load_detector
 from pmask.film import Sight, by_frame, follow, lead, shots, together, weakest
 from pmask.images import RGB, Photo, decode, encode, reencoded
 from pmask.mask import DEFAULT_SEARCH, Mask, Search, Target, angle, goal, search_masks
@@ -25,7 +25,7 @@ from pmask.population import Embeddings
 from pmask.recognisers.pool import Recogniser, load
 from pmask.recognisers.specs import SPECS
 from pmask.record import Record
-from pmask.report import BARE, Distance, FaceReport, Progress, Report, Stage, Status
+from pmask.report import BARE, Distance, FaceReport, Progress, Report, Stage, Status, Verdict
 from pmask.views import View, paste, quality
 
 FACES_AT_ONCE = 16
@@ -170,7 +170,7 @@ class Protector:
         if not faces:
             return Protection(data=data, report=self._report("no_face", photo, start))
         found = tuple(face.box for face in faces)
-        faces = [face for face in faces if all(iou(face.box, box) < LEFT_OUT_IOU for box in options.leave_out)]
+        faces = [face for face in faces if not _left_out(face.box, options)]
         if options.look or not faces:
             status: Status = "looked" if options.look else "left_out"
             return Protection(data=data, report=replace(self._report(status, photo, start), found=found))
@@ -258,8 +258,7 @@ class Protector:
         found = tuple(lead(track).face.box for track in tracks)
         if not tracks:
             return Protection(data=data, report=self._report("no_face", photo, start))
-        kept = [all(iou(box, other) < LEFT_OUT_IOU for other in options.leave_out) for box in found]
-        tracks = [track for track, keep in zip(tracks, kept, strict=True) if keep]
+        tracks = [track for track in tracks if not _left_out(lead(track).face.box, options)]
         if options.look or not tracks:
             status: Status = "looked" if options.look else "left_out"
             return Protection(data=data, report=replace(self._report(status, photo, start), found=found))
@@ -269,16 +268,16 @@ class Protector:
 
         progress("loading", 0.04)
         names, warnings = self.panel(options.team)
-        cast = [(track, shot) for track, sights in enumerate(tracks) for shot in shots(sights)]
-        scenes = by_frame([shot for _, shot in cast], len(frames))
-        people = self._actors(data, frames, [shot for _, shot in cast], names, options.team, gallery)
+        parts = [list(shots(sights)) for sights in tracks]
+        cast = [shot for shots_of_one in parts for shot in shots_of_one]
+        scenes = by_frame(cast, len(frames))
+        people = self._actors(data, frames, cast, names, options.team, gallery)
         plain = frames
         if photo.lossy:
             plain = _frames(decode(encode(photo, photo.rgb, [frame.rgb for frame in photo.more])))
         targets = []
-        for person, (_, shot) in zip(people, cast, strict=True):
-            number, face = lead(shot).frame, lead(shot).face
-            view = View(frames[number].rgb, face, self._device)
+        for person, shot in zip(people, cast, strict=True):
+            number, view = lead(shot).frame, View(frames[lead(shot).frame].rgb, lead(shot).face, self._device)
             targets += self._targets(frames[number], plain[number].rgb, [view], [person], options)
         team = {name: self.recogniser(name) for name in options.team}
         masks = self._search(targets, team, options, progress, cancelled)
@@ -290,30 +289,52 @@ class Protector:
         protected = encode(photo, pasted[0], pasted[1:])
         progress("checking", 0.96)
         delivered = _frames(decode(protected))
-        said: list[list[tuple[int, FaceReport]]] = [[] for _ in cast]
-        for number, scene in enumerate(scenes):
-            views, parts = self._views(frames[number], scene), [part for part, _ in scene]
-            before = self._embed(views, options.team, plain[number].rgb)
-            some = [masks[part] for part in parts], [targets[part] for part in parts]
-            for part, said_of in zip(
-                parts, self._check(frames[number], before, delivered[number].rgb, views, *some), strict=True
-            ):
-                said[part].append((number, said_of))
-        reports = []
-        for track in range(len(tracks)):
-            own = [part for part, (number, _) in enumerate(cast) if number == track]
-            every = [(part, number, report) for part in own for number, report in said[part]]
-            part, number, _ = every[weakest([report for *_, report in every])]
-            face = next(face for other, face in scenes[number] if other == part)
-            verdicts = [
-                judge(self, delivered[number].rgb, [face], [people[part]], names, options.team, upload)[0]
-                for upload in (BARE, options.upload)
-            ]
-            report = together([report for *_, report in every], [masks[part] for part in own])
-            reports.append(replace(report, verdicts=tuple(verdicts[0] + verdicts[1])))
+        said = self._check_film(frames, plain, delivered, scenes, masks, targets)
+        reports, first = [], 0
+        for shots_of_one in parts:
+            own = slice(first, first := first + len(shots_of_one))
+            reports.append(self._worst_of(said[own], masks[own], people[own], delivered, names, options))
         warnings += self._put_on_record(delivered[0].rgb)
         whole = self._report("protected", photo, start, reports, warnings)
         return Protection(data=protected, report=replace(whole, found=found))
+
+    def _check_film(
+        self,
+        frames: Sequence[Photo],
+        plain: Sequence[Photo],
+        delivered: Sequence[Photo],
+        scenes: Sequence[Sequence[tuple[int, Face]]],
+        masks: Sequence[Mask],
+        targets: Sequence[Target],
+    ) -> list[list[tuple[Sight, FaceReport]]]:
+        """For each shot, what the delivered frames hold of its face. plain: the frames encoded without masks."""
+        said: list[list[tuple[Sight, FaceReport]]] = [[] for _ in targets]
+        for number, scene in enumerate(scenes):
+            views, parts = self._views(frames[number], scene), [part for part, _ in scene]
+            before = self._embed(views, list(targets[0].goals), plain[number].rgb)
+            some = [masks[part] for part in parts], [targets[part] for part in parts]
+            reports = self._check(frames[number], before, delivered[number].rgb, views, *some)
+            for (part, face), report in zip(scene, reports, strict=True):
+                said[part].append((Sight(number, face), report))
+        return said
+
+    def _worst_of(
+        self,
+        said: Sequence[Sequence[tuple[Sight, FaceReport]]],
+        masks: Sequence[Mask],
+        people: Sequence[Person],
+        delivered: Sequence[Photo],
+        names: Sequence[str],
+        options: MaskOptions,
+    ) -> FaceReport:
+        """One face's report over all its shots, with the verdicts on the frame in which it is hidden least."""
+        every = [(person, sight, report) for person, shot in zip(people, said, strict=True) for sight, report in shot]
+        person, sight, _ = every[weakest([report for *_, report in every])]
+        verdicts: list[Verdict] = []
+        for upload in (BARE, options.upload):
+            pixels = delivered[sight.frame].rgb
+            verdicts += judge(self, pixels, [sight.face], [person], names, options.team, upload)[0]
+        return replace(together([report for *_, report in every], list(masks)), verdicts=tuple(verdicts))
 
     def _views(self, frame: Photo, scene: Sequence[tuple[int, Face]]) -> list[View]:
         return [View(frame.rgb, face, self._device) for _, face in scene]
@@ -502,6 +523,11 @@ class Protector:
 
 def _frames(photo: Photo) -> list[Photo]:
     return [photo, *photo.more]
+
+
+def _left_out(box: Box, options: MaskOptions) -> bool:
+    """Whether the person chose to leave the face of this box as it is."""
+    return any(iou(box, other) >= LEFT_OUT_IOU for other in options.leave_out)
 
 
 def _worth_mending(face: FaceReport, target: Target) -> bool:
