@@ -64,11 +64,12 @@ _CODE = web.ResponseKey("code", str)
 
 def create_app(config: Config, engine: Engine, clients: Clients, queue: JobQueue | None = None) -> web.Application:
     """The daemon's application. ``queue`` is for tests that bring their own clock; the engine is closed at the end."""
-    app = web.Application(middlewares=[_errors, door(clients, config.port)], client_max_size=MAX_BYTES)
+    queue = queue or JobQueue(engine, config)
+    doorman = Doorman(config.connections, lambda: queue.metrics.count("pmask_connections_refused_total"))
+    middlewares = [_errors, door(clients, config.port, doorman.know)]
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BYTES)
     app[_CONFIG], app[_ENGINE], app[_CLIENTS] = config, engine, clients
-    app[_QUEUE] = queue or JobQueue(engine, config)
-    metrics = app[_QUEUE].metrics
-    app[DOORMAN] = Doorman(config.connections, lambda: metrics.count("pmask_connections_refused_total"))
+    app[_QUEUE], app[DOORMAN] = queue, doorman
     app[_LOOKING], app[_STARTED] = asyncio.Lock(), time.time()
     for method, path, handler in (
         ("GET", "/v1/health", _health),

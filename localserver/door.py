@@ -7,6 +7,7 @@ https://web.dev/articles/fetch-metadata. Pages reaching loopback through 0.0.0.0
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -23,8 +24,8 @@ _OWN_SITE = frozenset({"none", "same-origin"})
 """What extensions send (Chromium, Firefox). Anything else, known today or not, is a page's."""
 
 
-def door(clients: Clients, port: int) -> Middleware:
-    """The middleware that lets a request through, or raises why not."""
+def door(clients: Clients, port: int, admitted: Callable[[web.Request], None]) -> Middleware:
+    """The middleware that lets a request through, or raises why not. ``admitted`` hears of each of a paired client."""
     hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
 
     @web.middleware
@@ -32,6 +33,7 @@ def door(clients: Clients, port: int) -> Middleware:
         _check_browser(request, hosts)
         if not _is_open(request):
             request[CLIENT] = _client(request, clients)
+            admitted(request)
         return await handler(request)
 
     return middleware

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 SERVER_OPTIONS: dict[str, Any] = {
     "access_log": None,  # it would hold addresses of jobs
@@ -21,17 +22,43 @@ _BACKLOG = 128
 
 
 class Doorman:
-    """Counts connections, and closes at once those beyond ``most``: descriptors run out before memory does. ``refused``
-    is called for each of them."""
+    """Counts connections: descriptors run out before memory does. Beyond ``most``, the oldest that no paired client has
+    used makes room, so that strangers who hold connections open, or open them in swarms, keep no client out; where
+    clients use them all, the new one is closed at once. ``refused`` is called for each that is closed."""
 
     def __init__(self, most: int, refused: Callable[[], None]) -> None:
         self._most, self._refused = most, refused
         self._server: web.Server | None = None
+        self._known: set[RequestHandler] = set()
+        self._leaving: set[RequestHandler] = set()
 
     @property
     def connections(self) -> int:
         """How many are open."""
-        return len(self._server.connections) if self._server else 0
+        return len(self._staying())
+
+    def know(self, request: web.Request) -> None:
+        """The request is a paired client's, and so is its connection."""
+        self._known.add(request.protocol)
+
+    def _staying(self) -> list[RequestHandler]:
+        """The oldest first; one that was told to close may take a moment."""
+        there = self._server.connections if self._server else []
+        self._known.intersection_update(there)
+        self._leaving.intersection_update(there)
+        return [one for one in there if one not in self._leaving]
+
+    def _make_room(self) -> bool:
+        """Whether there is room for one more, after closing one if that is needed."""
+        staying = self._staying()
+        if len(staying) < self._most:
+            return True
+        self._refused()
+        oldest = next((one for one in staying if one not in self._known), None)
+        if oldest is not None:
+            self._leaving.add(oldest)
+            oldest.force_close()
+        return oldest is not None
 
     @contextlib.asynccontextmanager
     async def serve(self, app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
@@ -42,10 +69,7 @@ class Doorman:
         assert server is not None  # for mypy: setup has made it
 
         def protocol() -> asyncio.BaseProtocol:
-            if self.connections < self._most:
-                return server()
-            self._refused()
-            return _Closed()
+            return server() if self._make_room() else _Closed()
 
         listening = await asyncio.get_running_loop().create_server(protocol, sock=listener, backlog=_BACKLOG)
         try:

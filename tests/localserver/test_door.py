@@ -194,22 +194,41 @@ async def test_who_is_refused_keeps_no_connection(stranger):
         assert (401, "close") == (answer.status, answer.headers["Connection"])
 
 
-async def test_connections_beyond_the_limit_are_closed_at_once(make_daemon):
-    """Some hundred idle ones would use up the descriptors of the process; and one that ends makes room again."""
-    stranger = await make_daemon(connections=8)
-    idle = [await asyncio.open_connection("127.0.0.1", stranger.config.port) for _ in range(8)]
-    await asyncio.sleep(0.1)
-    reader, writer = await asyncio.open_connection("127.0.0.1", stranger.config.port)
-    assert b"" == await asyncio.wait_for(reader.read(), 5)
-    writer.close()
-    for _, one in idle[:2]:
+async def test_strangers_connections_make_room_for_new_ones(make_daemon):
+    """Some hundred idle ones would use up the descriptors of the process; and whoever opens them must not keep paired
+    clients out: the oldest of them goes, never one that a client uses."""
+    daemon = await (await make_daemon(connections=8)).pair()
+    port = daemon.config.port
+
+    async def metrics():
+        async with daemon.request("GET", "/v1/metrics") as answer:
+            return await answer.text()
+
+    await metrics()  # the connection is kept
+    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+    for reader, _ in idle[:13]:
+        assert b"" == await asyncio.wait_for(reader.read(), 5)
+    assert not any(reader.at_eof() for reader, _ in idle[13:])
+    text = await metrics()
+    assert not any(reader.at_eof() for reader, _ in idle[13:])  # it needed no new one
+    assert "\npmask_connections 8.0\n" in text
+    assert "\npmask_connections_refused_total 13.0\n" in text
+    for _, one in idle:
         one.close()
-        await one.wait_closed()
-    await asyncio.sleep(0.1)
-    daemon = await stranger.pair()
-    async with daemon.request("GET", "/v1/metrics") as answer:
-        text = await answer.text()
-    assert "\npmask_connections 7.0\n" in text
-    assert "\npmask_connections_refused_total 1.0\n" in text
-    for _, one in idle[2:]:
+
+
+async def test_where_clients_use_all_connections_a_new_one_is_closed(make_daemon):
+    """Work that is under way is not given up for somebody at the door."""
+    daemon = await (await make_daemon(connections=3)).pair()
+    port = daemon.config.port
+    head = f"GET /v1/options HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {daemon.token}\r\n\r\n"
+    used = []
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head.encode())
+        assert b"HTTP/1.1 200 OK\r\n" == await reader.readline()
+        used.append((reader, writer))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert b"" == await asyncio.wait_for(reader.read(), 5)
+    for _, one in (*used, (reader, writer)):
         one.close()
