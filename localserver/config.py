@@ -90,6 +90,9 @@ def _path(value: object) -> Path:
     return Path(value).expanduser().absolute()
 
 
+_CONNECTIONS = "Connections at once, at most; beyond it, the oldest that no paired client uses is closed."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """One daemon's settings. Times are in seconds, sizes in bytes. state_dir: of clients, pairing codes and logs."""
@@ -127,9 +130,7 @@ class Config:
         default=256 * _MB,
         metadata=_says("While this machine has less memory free, no photo is taken; 0: never mind.", _size),
     )
-    connections: int = field(
-        default=256, metadata=_says("Connections at once, at most.", _number(8, 10_000, whole=True))
-    )
+    connections: int = field(default=256, metadata=_says(_CONNECTIONS, _number(8, 10_000, whole=True)))
     keep_result: float = field(
         default=600.0, metadata=_says("How long a photo that is done is remembered, in memory.", _number(1, 3600))
     )
