@@ -28,7 +28,7 @@ from pmask.record import Record
 from pmask.report import BARE, Distance, FaceReport, Progress, Report, Stage, Status, Verdict
 from pmask.views import View, paste, quality
 
-FACES_AT_ONCE = 16
+FACES_AT_ONCE = 8
 """Faces in one batch of the search; a crowd goes in several, so that memory does not grow with it."""
 MENDS = 2
 """How often a face whose delivered bytes just miss its goals or its budget is searched again, from where it was."""

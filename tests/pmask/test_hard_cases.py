@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from pmask.images import decode
 from pmask.options import MaskOptions
-from pmask.protect import Protector
+from pmask.protect import FACES_AT_ONCE, Protector
 
 SUPERSAMPLED = 4
 """Drawings are made this much larger and shrunk, so that their edges are smooth."""
@@ -62,6 +62,37 @@ def test_a_face_behind_glasses_is_masked(hasty, astronaut, encoded):
     (face,), _ = masked(hasty, np.array(picture), encoded)
     assert moved(face)
     assert within_budget(face)
+
+
+@pytest.mark.parametrize("side", ["left", "top", "right", "bottom"])
+def test_a_face_at_the_border_is_masked(hasty, astronaut, encoded, side):
+    """People lean into selfies; half a face is enough to be found."""
+    (face,) = hasty.detect(astronaut)
+    x, y, width, height = (round(value) for value in face.box)
+    cut = {
+        "left": np.s_[:, x + width // 6 :],
+        "top": np.s_[y + height // 6 :, :],
+        "right": np.s_[:, : x + width - width // 6],
+        "bottom": np.s_[: y + height - height // 6, :],
+    }[side]
+    rgb = np.ascontiguousarray(astronaut[cut])
+    (masked_face,), pixels = masked(hasty, rgb, encoded)
+    assert moved(masked_face) and within_budget(masked_face)
+    assert rgb.shape == pixels.shape
+
+
+def test_a_crowd_of_more_faces_than_go_at_once_is_masked(hasty, astronaut, encoded):
+    """In a group photo nobody may be forgotten, and the faces of one batch must not take another's masks."""
+    head = Image.fromarray(np.ascontiguousarray(astronaut[30:220, 140:310])).resize((95, 106), Image.Resampling.LANCZOS)
+    rgb = np.vstack([np.hstack([np.asarray(head)] * 5)] * 2)
+    assert FACES_AT_ONCE < 10
+    faces, pixels = masked(hasty, rgb, encoded)
+    assert 10 == len(faces)
+    assert all(moved(face) and within_budget(face) for face in faces)
+    changed = np.abs(pixels.astype(int) - rgb).max(2) > 0
+    assert all(
+        changed[round(y) : round(y + h), round(x) : round(x + w)].mean() > 0.5 for x, y, w, h in (f.box for f in faces)
+    )
 
 
 @pytest.mark.parametrize(("right", "down", "scale"), [(75, 0, 1.0), (62, 10, 1.0), (60, -10, 0.8)])
