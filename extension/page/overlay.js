@@ -33,6 +33,7 @@
   const NOTICE_MS = 7000;
   const KEEP_MS = 500;
   const THUMB_PX = 88; // twice its size on screen, for dense displays
+  const THUMB_AFTER_MS = 300; // large photos take long to decode, and first they are to go out
   const TILE_PX = 112;
   const VIEW_PX = [776, 520];
   const FACE_SHARE = 2.6; // the view around a face is so many times as wide as the face
@@ -279,8 +280,12 @@
         this.thumb,
         h("div", { class: "body" }, h("p", { class: "name", title: photo.file.name }, photo.file.name), this.status, this.bar, this.rest),
       );
-      this.#draw();
+      const later = new Promise((resolve) => setTimeout(resolve, THUMB_AFTER_MS));
+      Row.#drawn = Row.#drawn.then(() => later).then(() => this.#draw());
     }
+
+    /** The thumbnails so far, one after another. */
+    static #drawn = Promise.resolve();
 
     async #draw() {
       const image = await bitmapOf(this.photo.file, { resizeHeight: THUMB_PX, resizeQuality: "medium" });
