@@ -167,13 +167,10 @@ class Protector:
         if photo.more:
             return self._protect_film(data, photo, options, on_progress, cancelled, gallery)
         faces = self.detect(photo.rgb)
-        if not faces:
-            return Protection(data=data, report=self._report("no_face", photo, start))
         found = tuple(face.box for face in faces)
         faces = [face for face in faces if not _left_out(face.box, options)]
-        if options.look or not faces:
-            status: Status = "looked" if options.look else "left_out"
-            return Protection(data=data, report=replace(self._report(status, photo, start), found=found))
+        if (why := _left_alone(len(found), len(faces), options)) is not None:
+            return Protection(data=data, report=replace(self._report(why, photo, start), found=found))
 
         def progress(stage: Stage, fraction: float) -> None:
             on_progress(Progress(stage=stage, fraction=fraction, faces=len(faces)))
@@ -256,12 +253,9 @@ class Protector:
         start, frames = time.monotonic(), _frames(photo)
         tracks = follow([self.detect(frame.rgb) for frame in frames])
         found = tuple(lead(track).face.box for track in tracks)
-        if not tracks:
-            return Protection(data=data, report=self._report("no_face", photo, start))
         tracks = [track for track in tracks if not _left_out(lead(track).face.box, options)]
-        if options.look or not tracks:
-            status: Status = "looked" if options.look else "left_out"
-            return Protection(data=data, report=replace(self._report(status, photo, start), found=found))
+        if (why := _left_alone(len(found), len(tracks), options)) is not None:
+            return Protection(data=data, report=replace(self._report(why, photo, start), found=found))
 
         def progress(stage: Stage, fraction: float) -> None:
             on_progress(Progress(stage=stage, fraction=fraction, faces=len(tracks)))
@@ -474,7 +468,6 @@ class Protector:
         after = self._embed(views, list(before), delivered)
         reports = []
         for i, (view, mask, target) in enumerate(zip(views, masks, targets, strict=True)):
-            ssim, psnr = quality(view.boxed(photo.rgb), view.boxed(delivered))
             distances = {
                 name: Distance(
                     before=math.degrees(angle(before[name][i], reference).min()),
@@ -484,21 +477,10 @@ class Protector:
                 )
                 for name, reference in target.references.items()
             }
-            reached = all(distance.after >= distance.goal for distance in distances.values())
-            reports.append(
-                FaceReport(
-                    box=view.face.box,
-                    landmarks=tuple((float(x), float(y)) for x, y in view.face.landmarks),
-                    hidden=all(distance.after > distance.other for distance in distances.values()),
-                    converged=reached and (1 - ssim) / 2 <= target.budget,
-                    iterations=mask.iterations,
-                    seconds=mask.seconds,
-                    ssim=ssim,
-                    psnr=psnr,
-                    distances=distances,
-                    references=max(len(reference) for reference in target.references.values()),
-                )
-            )
+            looks = quality(view.boxed(photo.rgb), view.boxed(delivered))
+            report = face_report(view.face, mask, distances, looks, target.budget)
+            references = max(len(reference) for reference in target.references.values())
+            reports.append(replace(report, references=references))
         return reports
 
     def _report(
@@ -525,9 +507,36 @@ def _frames(photo: Photo) -> list[Photo]:
     return [photo, *photo.more]
 
 
+def face_report(
+    face: Face, mask: Mask, distances: Mapping[str, Distance], looks: tuple[float, float], budget: float
+) -> FaceReport:
+    """What became of one face. looks: SSIM and PSNR in dB of the delivered face, as views.quality gives them; budget:
+    the most that (1 - SSIM) / 2 may be."""
+    ssim, psnr = looks
+    reached = all(distance.after >= distance.goal for distance in distances.values())
+    return FaceReport(
+        box=face.box,
+        landmarks=tuple((float(x), float(y)) for x, y in face.landmarks),
+        hidden=all(distance.after > distance.other for distance in distances.values()),
+        converged=reached and (1 - ssim) / 2 <= budget,
+        iterations=mask.iterations,
+        seconds=mask.seconds,
+        ssim=ssim,
+        psnr=psnr,
+        distances=dict(distances),
+    )
+
+
 def _left_out(box: Box, options: MaskOptions) -> bool:
     """Whether the person chose to leave the face of this box as it is."""
     return any(iou(box, other) >= LEFT_OUT_IOU for other in options.leave_out)
+
+
+def _left_alone(found: int, chosen: int, options: MaskOptions) -> Status | None:
+    """Why nothing is masked in a photo in which so many faces were found and so many of them chosen; None: it is."""
+    if not found:
+        return "no_face"
+    return "looked" if options.look else None if chosen else "left_out"
 
 
 def _worth_mending(face: FaceReport, target: Target) -> bool:

@@ -16,7 +16,7 @@ from pmask.images import RGB, decode, encode
 from pmask.mask import Embed, Mask, angle, goal
 from pmask.options import MaskOptions
 from pmask.people import strangers
-from pmask.protect import Protection, Protector
+from pmask.protect import Protection, Protector, face_report
 from pmask.report import Distance, FaceReport, Report
 from pmask.views import View, paste, quality
 
@@ -102,19 +102,6 @@ def _reports(
                     other=math.degrees(other),
                     goal=math.degrees(goal(other, options.delta)),
                 )
-        ssim, psnr = quality(view.boxed(bare), view.boxed(delivered))
-        reached = all(distance.after >= distance.goal for distance in distances.values())
-        reports.append(
-            FaceReport(
-                box=view.face.box,
-                landmarks=tuple((float(x), float(y)) for x, y in view.face.landmarks),
-                hidden=all(distance.after > distance.other for distance in distances.values()),
-                converged=reached and (1 - ssim) / 2 <= options.omega,
-                iterations=mask.iterations,
-                seconds=mask.seconds,
-                ssim=ssim,
-                psnr=psnr,
-                distances=distances,
-            )
-        )
+        looks = quality(view.boxed(bare), view.boxed(delivered))
+        reports.append(face_report(view.face, mask, distances, looks, options.omega))
     return reports
