@@ -30,6 +30,10 @@ Embed = Callable[[Tensor], Tensor]
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601's weights of red, green and blue, as JPEG uses them."""
 SSIM_WINDOW = 11
+SSIM_FLOOR = 0.03**2
+"""Wang's C2 for pixels in [0, 1]: the variance at which a flat place begins to hide changes."""
+TEXTURE_WINDOW = 9
+"""Pixels: the width that holds most of SSIM's Gaussian, two of its standard deviations and more to each side."""
 LARGE_FACE = 160
 """Pixels. SSIM's window sees 11 of them, so in a large picture of a face it misses broad shading, which people see:
 such a face is judged at half its size as well."""
@@ -42,8 +46,12 @@ class Search:
     layers: a mask is the sum of layers of so many cells a side. The default is one cell to a template unit (what a
         112-pixel recogniser sees; finer noise would not survive a resize), and one to two units. A recogniser that was
         left out of the team is fooled less by the finer alone, and less with coarser ones beside them.
-    step, last_step: of Adam at the start and at the last iteration, in units of the photo's range [0, 1].
+    step, last_step: how far a layer's cells move in the first and in the last iteration, as a root mean square over the
+        face, in units of the photo's range [0, 1]. With Adam, how far each cell moves.
+    texture: how much farther a step goes where the photo's texture hides it (the power in _ease; 0: not at all).
     iterations: the most that are made; 40 fool a recogniser outside the team less, 120 no more.
+    momentum: of the mean gradient. curvature: of Adam's mean square, or None for steps along the mean gradient itself:
+        Adam moves the cells that matter little as far as those that matter most, and the budget is spent on both.
     memory: the mask is the running average of the iterations' masks, of which each keeps this share: the views are
         drawn by chance, and what a single one asked for averages out. Without sights it is not used.
     kappa: the weight of Eq. 8 at the start, doubled while the imperceptibility loss is above zero, else halved,
@@ -60,11 +68,12 @@ class Search:
     """
 
     layers: tuple[int, ...] = (FRAME_SIZE // 2, FRAME_SIZE // 4)
-    step: float = 3 / 255
-    last_step: float = 1 / 255
+    step: float = 1.25 / 255
+    last_step: float = 0.5 / 255
+    texture: float = 0.5
     iterations: int = 60
     momentum: float = 0.9
-    curvature: float = 0.99
+    curvature: float | None = None
     memory: float = 0.9
     kappa: float = 1.0
     kappa_range: tuple[float, float] = (1 / 64, 1.0)
@@ -77,6 +86,8 @@ class Search:
 
 
 DEFAULT_SEARCH = Search()
+PAPER_SEARCH = Search(sights=None, step=3 / 255, last_step=1 / 255, texture=0.0, curvature=0.99)
+"""The paper's plain search: one exact view, all of the team in each iteration, steps of Adam."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +177,23 @@ def face_ssim(original: Tensor, masked: Tensor) -> Tensor:
     return result
 
 
+def _ease(target: Target, size: int, power: float) -> Tensor:
+    """(1, 1, size, size) over the face frame: how far a step goes in each place, beside others.
+
+    SSIM hides changes in texture: one of variance v that is not part of the picture's own structure costs about
+    v / (2 variance + C2) (https://doi.org/10.1109/TIP.2003.819861, Eq. 13), averaged over the windows that see it.
+    """
+
+    def blurred(image: Tensor) -> Tensor:
+        return F.avg_pool2d(image, TEXTURE_WINDOW, 1, TEXTURE_WINDOW // 2, count_include_pad=False)
+
+    grey = target.patch.mean(1, keepdim=True)
+    variance = (blurred(grey**2) - blurred(grey) ** 2).clamp(min=0)
+    hides = 1 / blurred(1 / (2 * variance + SSIM_FLOOR))
+    ease = sample(hides**power, target.to_frame, padding="border")
+    return F.interpolate(ease, (size, size), mode="area")
+
+
 def masked_patch(target: Target, values: Tensor) -> Tensor:
     """The target's patch with a mask's values (1, 3, FRAME_SIZE, FRAME_SIZE) added in the photo's own pixels.
 
@@ -228,7 +256,7 @@ def _triplet_loss(frames: Tensor, faces: Sequence[Target], team: Mapping[str, Em
 
 
 class _State:
-    """What the search knows of each face still in the batch: its mask, Adam's moments, kappa, the best so far."""
+    """What the search knows of each face still in the batch: its mask, the gradient's moments, kappa, the best."""
 
     def __init__(self, targets: Sequence[Target], search: Search, seed: int, start: Sequence[Mask] | None) -> None:
         self.search, self.steps = search, 0
@@ -246,6 +274,7 @@ class _State:
         self.average = [layer.detach().clone() for layer in self.layers]
         self.first = [torch.zeros_like(layer) for layer in self.layers]
         self.second = [torch.zeros_like(layer) for layer in self.layers]
+        self.ease = [torch.cat([_ease(target, size, search.texture) for target in targets]) for size in search.layers]
         self.kappa = torch.full((len(targets),), search.kappa, device=device)
         self.best_loss = torch.full((len(targets),), torch.inf, device=device)
         self.best = [torch.zeros_like(layer) for layer in self.layers]
@@ -294,7 +323,7 @@ class _State:
         self.best = [torch.where(_wide(better), layer.detach(), best) for layer, best in kept]
 
     def step(self, triplet: Tensor, visible: Tensor, ssim: Tensor, budgets: Tensor) -> None:
-        """One step of Adam down Eq. 8, kappa's schedule, and the masks over the budget shrunk back to it."""
+        """One step down Eq. 8, kappa's schedule, and the masks over the budget shrunk back to it."""
         pull = _unit(torch.autograd.grad(triplet.sum(), self.layers, retain_graph=True))
         hide = _unit(torch.autograd.grad(visible.sum(), self.layers))
         over = visible.detach() > 0
@@ -306,14 +335,23 @@ class _State:
         step = self.search.step + (self.search.last_step - self.search.step) * done
         self.steps += 1
         with torch.no_grad():
-            for layer, gradient, first, second in zip(self.layers, gradients, self.first, self.second, strict=True):
-                first.lerp_(gradient, 1 - self.search.momentum)
-                second.lerp_(gradient**2, 1 - self.search.curvature)
-                mean = first / (1 - self.search.momentum**self.steps)
-                spread = (second / (1 - self.search.curvature**self.steps)).sqrt()
-                layer.mul_(shrink).sub_(step * mean / (spread + 1e-8))
+            for layer, way in zip(self.layers, self.ways(gradients), strict=True):
+                layer.mul_(shrink).sub_(step * way)
             for average, layer in zip(self.average, self.layers, strict=True):
                 average.lerp_(layer, 1 - self.search.memory)
+
+    def ways(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Where each layer goes, of length one: for a root mean square over the face or, with Adam, for each cell."""
+        ways, curvature = [], self.search.curvature
+        for gradient, first, second, ease in zip(gradients, self.first, self.second, self.ease, strict=True):
+            way = first.lerp_(gradient, 1 - self.search.momentum) * ease
+            if curvature is None:
+                ways.append(way / _wide(way.square().flatten(1).mean(1).sqrt().clamp(min=1e-12)))
+                continue
+            second.lerp_(gradient**2, 1 - curvature)
+            spread = (second / (1 - curvature**self.steps)).sqrt()
+            ways.append(way / (1 - self.search.momentum**self.steps) / (spread + 1e-8))
+        return ways
 
     def fit(self, faces: Sequence[Target]) -> None:
         """Takes the averages for the best, scaled until they use their budgets up and no more."""
@@ -340,6 +378,7 @@ class _State:
             self.faces = [face for face in self.faces if face not in finished]
             self.layers = [layer.detach()[keep].requires_grad_() for layer in self.layers]
             self.first, self.second = [part[keep] for part in self.first], [part[keep] for part in self.second]
+            self.ease = [part[keep] for part in self.ease]
             self.best, self.best_loss = [best[keep] for best in self.best], self.best_loss[keep]
             self.average = [average[keep] for average in self.average]
             self.kappa, self.met = self.kappa[keep], self.met[keep]

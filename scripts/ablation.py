@@ -22,7 +22,7 @@ import pmask  # noqa: F401  # before torch: it says how OpenMP waits
 from pmask.evaluation.protocol import Results, Settings, evaluate
 from pmask.evaluation.tables import summary
 from pmask.geometry import FRAME_SIZE
-from pmask.mask import DEFAULT_SEARCH, Search
+from pmask.mask import DEFAULT_SEARCH, PAPER_SEARCH
 from pmask.options import MaskOptions
 from pmask.recognisers.specs import DEFAULT_TEAM
 from pmask.sights import Sights
@@ -65,8 +65,11 @@ VARIANTS: Mapping[str, dict[str, object]] = {
     "team: all four": asked(team=("sface", "mobilefacenet", "faceres", "dlib")),
     "delta 0.5": asked(delta=0.5),
     "delta 0.25": asked(delta=0.25),
+    "texture hides nothing: steps as far everywhere": searched(texture=0.0),
+    "steps of Adam": searched(texture=0.0, curvature=0.99, step=3 / 255, last_step=1 / 255),
+    "steps half as large": searched(step=DEFAULT_SEARCH.step / 2, last_step=DEFAULT_SEARCH.last_step / 2),
     "no running average": searched(memory=0.0),
-    "the paper's plain search": {"search": Search(sights=None)},
+    "the paper's plain search": {"search": PAPER_SEARCH},
 }
 """Changes to the Settings, by what they are called in the table."""
 

@@ -30,14 +30,14 @@ from pmask.evaluation.matching import FALSE_MATCHES, Share, Shots
 from pmask.evaluation.people import EVERY_SET, Photo, Split, find_people, split
 from pmask.evaluation.pipelines import PAPER_LIKE, PIPELINES
 from pmask.evaluation.work import AS_DELIVERED, Crew, Done, Errand, Kept, Protected, Recipe
-from pmask.mask import DEFAULT_SEARCH, Search
+from pmask.mask import DEFAULT_SEARCH, PAPER_SEARCH, Search
 from pmask.options import MaskOptions
 from pmask.protect import choose_device
 from pmask.recognisers.specs import SPECS, YUNET, require_known
 
 METHODS: dict[str, Search | Baseline | None] = {
     "pmask": DEFAULT_SEARCH,
-    "paper": Search(sights=None),
+    "paper": PAPER_SEARCH,
     **BASELINES,
     "none": None,
 }

@@ -14,6 +14,7 @@ from pmask.errors import Cancelled
 from pmask.geometry import FRAME_SIZE, invert, sampling_grid
 from pmask.mask import (
     LUMA,
+    PAPER_SEARCH,
     Search,
     Target,
     angle,
@@ -28,7 +29,7 @@ from pmask.mask import (
 from pmask.sights import Sights
 
 CPU = torch.device("cpu")
-QUICK = Search(iterations=60, sights=None)
+QUICK = replace(PAPER_SEARCH, iterations=60)
 
 
 class Tiny(nn.Module):
@@ -241,6 +242,22 @@ def test_a_search_goes_on_from_given_masks():
     (first,) = search_masks([face], TEAM, search=QUICK)
     (second,) = search_masks([face], TEAM, search=QUICK, start=[first])
     assert second.iterations <= 2 < first.iterations
+
+
+def test_the_budget_goes_where_texture_hides_it():
+    """People look at smooth skin first, and SSIM allows more in hair and brows: of two halves, the textured one takes
+    the larger change, and less so where that is not asked for."""
+    face = target(reach=math.pi)
+    rough = face.patch.clone()
+    rough[..., 75:] = (rough[..., 75:] + 0.2 * (torch.rand(1, 1, 150, 75) - 0.5)).clamp(0, 1)
+    face = replace(face, patch=rough)
+
+    def rough_share(texture: float) -> float:
+        (mask,) = search_masks([face], TEAM, search=Search(iterations=10, texture=texture))
+        change = (masked_patch(face, mask.values) - rough).abs().mean((0, 1, 2))
+        return float(change[80:].mean() / change[:70].mean())
+
+    assert rough_share(0.5) > 1.3 * rough_share(0.0)
 
 
 def test_cancelling_stops_at_once():
