@@ -32,6 +32,9 @@ LUMA = (0.299, 0.587, 0.114)
 SSIM_WINDOW = 11
 SSIM_FLOOR = 0.03**2
 """Wang's C2 for pixels in [0, 1]: the variance at which a flat place begins to hide changes."""
+MOST_EASE = 2.0
+"""Times the face's median: beyond, an outline of the head against the sky would hide most, and people see it waver.
+Recognisers outside the team are fooled as much as without a limit."""
 TEXTURE_WINDOW = 9
 """Pixels: the width that holds most of SSIM's Gaussian, two of its standard deviations and more to each side."""
 LARGE_FACE = 160
@@ -97,7 +100,7 @@ class Target:
     patch: (1, 3, h, w), the photo around the face, in [0, 1].
     to_frame: sampling grid that reads the face frame from the patch; to_patch: the patch from the face frame.
     window: (1, 1, h, w), how much of a mask each pixel of the patch takes: 0 outside the box, 1 well inside.
-    boxes: rows and columns of the patch in which SSIM is taken; the lowest of them counts.
+    boxes: rows and columns of the patch in which SSIM is taken; the lowest of them counts. The last is the detector's.
     encoded: what the photo's own lossy encoding makes of a patch, or None where it is lossless.
     budget: the most that (1 - SSIM) / 2 in the box may be, encoding included (omega of Eq. 7).
     references: for each recogniser, unit embeddings (n, dim) of the person: the face itself and, where known, the
@@ -190,6 +193,8 @@ def _ease(target: Target, size: int, power: float) -> Tensor:
     grey = target.patch.mean(1, keepdim=True)
     variance = (blurred(grey**2) - blurred(grey) ** 2).clamp(min=0)
     hides = 1 / blurred(1 / (2 * variance + SSIM_FLOOR))
+    rows, columns = target.boxes[-1]
+    hides = hides.clamp(max=MOST_EASE * float(hides[:, :, rows, columns].median()))
     ease = sample(hides**power, target.to_frame, padding="border")
     return F.interpolate(ease, (size, size), mode="area")
 
