@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from pmask import mask as mask_module
 from pmask.errors import Cancelled
 from pmask.geometry import FRAME_SIZE, invert, sampling_grid
 from pmask.mask import (
@@ -258,6 +259,23 @@ def test_the_budget_goes_where_texture_hides_it():
         return float(change[80:].mean() / change[:70].mean())
 
     assert rough_share(0.5) > 1.3 * rough_share(0.0)
+
+
+def test_an_outline_does_not_waver(monkeypatch):
+    """A hard edge hides the most from SSIM, and people see it waver: its share is limited."""
+    face = target(reach=math.pi)
+    edge = (0.5 + 0.1 * (face.patch - 0.5)).clone()
+    edge[..., 100:] = 0.0
+    face = replace(face, patch=edge)
+
+    def at_the_edge() -> float:
+        (mask,) = search_masks([face], TEAM, search=Search(iterations=10))
+        change = (masked_patch(face, mask.values) - edge).abs().mean((0, 1, 2))
+        return float(change[94:100].mean() / change[:80].mean())
+
+    limited = at_the_edge()
+    monkeypatch.setattr(mask_module, "MOST_EASE", math.inf)
+    assert limited < 0.9 * at_the_edge()
 
 
 def test_cancelling_stops_at_once():
