@@ -26,6 +26,9 @@ export async function announce() {
   await Promise.allSettled(open.map(({ id }) => api.tabs.sendMessage(id, { name: "state-changed" })));
 }
 
+/** What works on photos in a page, in the order in which one builds on another. Pages without photos are spared it. */
+export const DESK = ["page/photo.js", "page/pick.js", "page/overlay.js", "page/desk.js"];
+
 const paired = async () => (await store.read()).daemon;
 
 /** @type {Record<string, {from: "page" | "extension" | "both", run: (message: any, sender: any) => Promise<any>}>} */
@@ -38,6 +41,16 @@ export const MESSAGES = {
       const settings = await store.read();
       if (fresh) await tabs.pageCame(page, sender);
       return { on: isOn(settings, await siteOfSender(settings, sender)), originals: settings.originals };
+    },
+  },
+  /** A photo may be about to come, or has come: the frame gets what works on it, and the answer that "state" gives. */
+  desk: {
+    from: "page",
+    async run({ page }, sender) {
+      const target = { tabId: sender.tab.id, frameIds: [sender.frameId] };
+      const script = { target, files: DESK, injectImmediately: true };
+      const [state] = await Promise.all([MESSAGES.state.run({ page, fresh: true }, sender), api.scripting.executeScript(script)]);
+      return state;
     },
   },
   /** A file dialog was opened, or files are dragged over the page. */

@@ -1,151 +1,101 @@
-// Between the guard in the page's world and the extension's background: holds a pick's photos until each is decided,
-// shows them, and answers the guard. Runs isolated: the page can neither read nor call any of this.
+// Between the guard in the page's world and the rest of the extension. Every page pays for what stands here, so it is
+// little: it gives the guard its line, stands in where the guard does not, and fetches page/desk.js, which does the work, at
+// the first sign of an upload. Runs isolated: the page can neither read nor call any of this.
 
 (() => {
   "use strict";
 
-  const api = globalThis.browser ?? globalThis.chrome;
-  const { Overlay, PhotoError, Pick } = globalThis.pmask;
-  const STATE_PATIENCE_MS = 5000;
-  const WARM_AGAIN_MS = 60_000;
-  const PAGE = crypto.randomUUID(); // this document's name towards the background, which cancels what a page leaves behind
+  const TRIES = 3; // to fetch the desk
+  const PATIENCE_MS = 5000; // for one of them
+  const PAUSE_MS = 500;
+  /** Said when the extension was updated before this page ever needed it: then its words are gone as well. */
+  const ORPHANED = "PMask was updated. Reload this page and choose the photo again.";
 
-  const { port1: line, port2: guardsEnd } = new MessageChannel();
-  const overlay = new Overlay();
-  const picks = new Map();
-  const forgotten = new Set(); // ids that the guard gave up while the state was still being asked for
-  const passes = new Set(); // digests of photos whose original may go once more, on the person's word
+  let line = null; // to the guard
+  let desk = null; // a promise of what page/desk.js gives
+  let known = null; // the desk, once it is there
+  let page = null; // this document's name towards the background, which cancels what a page leaves behind
 
-  /** One message to the background. Rejects with a PhotoError: the background's, "lost" or "reload". */
-  async function ask(name, payload = {}) {
-    let answer;
+  // The page can never lay hands on this target, which the guard and we know: whoever needs the line first rings there.
+  // (No node: the first touch of `document` costs as much as all the rest here.)
+  const bell = new EventTarget();
+
+  function openLine() {
+    if (line) return;
+    const { port1, port2 } = new MessageChannel();
+    line = port1;
+    bell.dispatchEvent(new MessageEvent("line", { ports: [port2] }));
+  }
+
+  async function fetchDesk() {
+    const api = globalThis.browser ?? globalThis.chrome;
+    page ??= crypto.randomUUID();
+    for (let tries = 1; ; tries += 1) {
+      try {
+        const patience = new Promise((_, reject) => setTimeout(reject, PATIENCE_MS, new Error("no answer")));
+        const answer = await Promise.race([api.runtime.sendMessage({ name: "desk", page }), patience]);
+        return globalThis.pmask.desk({ api, line, page, state: answer.value });
+      } catch (error) {
+        if (!api.runtime?.id || tries === TRIES) throw error;
+        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS)); // the background was stopped under us
+      }
+    }
+  }
+
+  /** The desk, which is fetched if need be. Where it cannot be had nothing passes, and the person is told. */
+  function wake() {
+    openLine();
+    desk ??= fetchDesk().then(
+      (there) => (known = there),
+      (error) => {
+        desk = null; // the next choice tries again
+        line.onmessage = ({ data: { name, id } }) => {
+          if (name === "photos") line.postMessage({ name: "settled", id, answers: null });
+          if (name === "photos" || name.endsWith("-held")) say();
+        };
+        throw error;
+      },
+    );
+    return desk;
+  }
+
+  const wakeQuietly = () => wake().catch(() => {});
+
+  /** A plain sentence, where the card itself is out of reach. */
+  function say() {
+    const api = globalThis.browser ?? globalThis.chrome;
+    let said = ORPHANED;
     try {
-      answer = await api.runtime.sendMessage({ ...payload, name, page: PAGE });
-    } catch (error) {
-      // After an update of the extension this script is an orphan; only a reload of the page helps.
-      throw new PhotoError(api.runtime?.id ? "lost" : "reload", String(error?.message ?? error));
+      said = `${api.i18n.getMessage("error_lost_title")}. ${api.i18n.getMessage("error_lost_cure")}`;
+    } catch {
+      // The extension's API goes with it.
     }
-    if (!answer) throw new PhotoError(api.runtime?.id ? "lost" : "reload");
-    if (answer.error) throw new PhotoError(answer.error.code, answer.error.message);
-    return answer.value;
+    const host = document.createElement("div");
+    host.popover = "manual";
+    const card = document.createElement("section");
+    card.className = "card";
+    card.role = "region";
+    card.ariaLive = "assertive";
+    card.textContent = said;
+    host.attachShadow({ mode: "closed" }).append(card);
+    document.documentElement.append(host);
+    host.showPopover();
+    setTimeout(() => host.remove(), PATIENCE_MS * 2);
   }
 
-  /** A message whose answer does not matter. */
-  const tell = (name, payload) => ask(name, payload).catch(() => {});
-
-  let state = null; // a promise of {on, originals}: is PMask on here, and may an original go on the person's word?
-  let known = null; // what it resolved to last
-  function refreshState(fresh) {
-    state = (async () => {
-      const unknown = { on: true, originals: "ask" }; // not knowing is on: fail closed
-      const patience = new Promise((resolve) => setTimeout(resolve, STATE_PATIENCE_MS, unknown));
-      known = await Promise.race([ask("state", { fresh }).catch(() => unknown), patience]);
-      line.postMessage({ name: "state", on: known.on });
-      return known;
-    })();
-  }
-
-  async function digest(file) {
-    const bytes = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
-    return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  }
-
-  let done = 0; // photos protected in this document
-  const counted = new WeakMap(); // photo -> the last end that was told
-  function count(photo) {
-    const { state: end, error, summary, report, attempt } = photo;
-    const told = `${end} ${attempt}`;
-    if ((photo.isFinal || end === "failed") && counted.get(photo) !== told) {
-      counted.set(photo, told);
-      if (end === "protected") done += 1;
-      tell("ended", { state: end, summary, report, error: error && { code: error.code, message: error.message } });
-    }
-    const photos = [...picks.values()].flatMap((pick) => pick.photos);
-    const failed = photos.filter(({ isOpen }) => isOpen).length;
-    tellCount({ pending: photos.filter(({ isFinal, isOpen }) => !isFinal && !isOpen).length, failed, done });
-  }
-
-  let lastCount = "";
-  function tellCount(tally) {
-    if (JSON.stringify(tally) === lastCount) return;
-    lastCount = JSON.stringify(tally);
-    tell("count", tally);
-  }
-
-  /** The browser asks before it leaves a page whose photo is still on its way: an upload must not get lost in silence. */
-  const warn = (event) => event.preventDefault();
-  const watchLeaving = () => (picks.size > 0 ? window.addEventListener : window.removeEventListener).call(window, "beforeunload", warn);
-
-  async function begin(id, files, folder, originals) {
-    const pick = new Pick(files, ask, {
-      changed(_, photo) {
-        overlay.update(pick);
-        count(photo);
-      },
-      settled(_, answers) {
-        picks.delete(id);
-        watchLeaving();
-        overlay.stepAside();
-        line.postMessage({ name: "settled", id, answers });
-        overlay.finish(pick);
-      },
-    });
-    picks.set(id, pick);
-    watchLeaving();
-    const allowed = originals !== "never";
-    overlay.show(pick, {
-      retry: (photo) => photo.run(),
-      choose: (photo, leaveOut) => photo.choose(leaveOut),
-      omit: (photo) => photo.decide("omitted"),
-      cancel: () => pick.cancel(),
-      pair: () => tell("openOptions"),
-      never: !allowed,
-      ...(allowed && {
-        original: (photo) => photo.decide("original"),
-        once: async (photo) => passes.add(await digest(photo.file)),
-      }),
-    });
-    for (const photo of pick.photos) {
-      // Looked up only while there is a pass: hashing takes time.
-      if (allowed && passes.size > 0 && passes.delete(await digest(photo.file))) photo.decide("original");
-      else if (folder) photo.refuse("folder");
-      else if (!photo.isFinal) photo.run();
-    }
-  }
-
-  /** The first sign of an upload: by the time that a photo has been chosen, the recognisers are loaded. */
-  let warmed = -WARM_AGAIN_MS;
-  function warm(event) {
-    const isPicker = (node) => (node.localName === "label" ? node.control : node)?.type === "file";
-    const isSign = event.type === "click" ? event.composedPath().some(isPicker) : event.dataTransfer?.types.includes("Files");
-    if (!event.isTrusted || !isSign || known?.on !== true || performance.now() - warmed < WARM_AGAIN_MS) return;
-    warmed = performance.now();
-    tell("warm");
-  }
-  for (const type of ["click", "dragenter"]) window.addEventListener(type, warm, { capture: true, passive: true });
-
-  /** Events by which photos reach a page, and the guard's route that takes each. */
-  const ROUTE_OF = { input: "input", change: "input", drop: "drop", paste: "paste" };
-  const OPENERS = ["click", "drop", "input"];
-  let standing = []; // routes that the guard has reported
-
-  /**
-   * Where the guard does not stand (a browser that lacks something it needs), nothing passes: it would pass unprotected.
-   * Where it stands, photos' events never come here: it takes them first.
-   */
+  /** Where a photo's event must not reach the page: stopped, emptied, and said. */
   function block(event) {
-    if (!event.isTrusted) return;
-    // An input that only a closed root of the parser's holds is out of the guard's reach, standing or not.
-    if (event.currentTarget === window && standing.includes(ROUTE_OF[event.type])) return;
     const input = event.composedPath()[0];
     const files = (event.dataTransfer ?? event.clipboardData ?? input).files;
     if (!files || ![...files].some(({ type, name }) => type.startsWith("image/") || /\.(hei[cf]|jxl)$/i.test(name))) return;
-    if (known?.on === false) return;
+    if (known?.isOff()) return;
     event.stopImmediatePropagation();
     event.preventDefault();
     if (input.files) input.value = "";
-    overlay.notice("guard_missing");
+    wake().then((there) => there.notice("guard_missing"), say);
   }
+
+  const OPENERS = ["click", "drop", "input"];
 
   /**
    * A closed root that no script has made (a clone's, or the parser's) is hidden from the guard, but not from us. What opens
@@ -153,55 +103,43 @@
    */
   function watchClosed(event) {
     const [host] = event.composedPath();
-    const root = host instanceof HTMLElement && (api.dom?.openOrClosedShadowRoot(host) ?? host.openOrClosedShadowRoot);
+    if (!(host instanceof HTMLElement)) return;
+    const root = (globalThis.browser ?? globalThis.chrome).dom?.openOrClosedShadowRoot(host) ?? host.openOrClosedShadowRoot;
     if (!root || root.mode === "open") return;
-    for (const type of ["input", "change"]) root.addEventListener(type, block, true);
+    wakeQuietly();
+    const inRoot = (inner) => inner.isTrusted && block(inner);
+    for (const type of ["input", "change"]) root.addEventListener(type, inRoot, true);
     for (const type of OPENERS) root.addEventListener(type, watchClosed, true); // roots in roots
   }
-  for (const type of OPENERS) window.addEventListener(type, watchClosed, true);
 
-  for (const type in ROUTE_OF) window.addEventListener(type, block, true);
+  const isPicker = (node) => (node.localName === "label" ? node.control : node)?.type === "file";
 
-  const messages = {
-    ready({ routes }) {
-      standing = routes;
-    },
-    async photos({ id, photos, folder }) {
-      const { on, originals } = await state;
-      if (forgotten.delete(id)) return;
-      if (on) await begin(id, photos, folder, originals);
-      else line.postMessage({ name: "settled", id, answers: photos.map(({ index }) => ({ index, use: "original" })) });
-    },
-    forget({ id }) {
-      if (picks.has(id)) picks.get(id).cancel();
-      else forgotten.add(id);
-    },
-    handed: () => overlay.stepBack(),
-    "submit-held": () => overlay.notice("submit_held"),
-    "folder-held": () => overlay.notice("folder_held"),
-  };
+  /** A file dialog opens, files are dragged over the page, or somebody may be about to paste. */
+  function isSign(event) {
+    if (event.type === "click") return event.composedPath().some(isPicker);
+    if (event.type === "dragenter") return event.dataTransfer?.types.includes("Files") === true;
+    return event.type === "contextmenu" || (event.type === "keydown" && (event.ctrlKey || event.metaKey));
+  }
 
-  line.onmessage = ({ data }) => messages[data.name]?.(data);
-  api.runtime.onMessage.addListener((message, sender) => {
-    if (sender.id !== api.runtime.id) return;
-    if (message.name === "state-changed") refreshState(false);
-    if (message.name === "focus-card") overlay.focus();
-  });
+  const SURE = ["click", "dragenter"]; // signs after which a photo comes more often than not
+  const TAKEN = ["input", "change", "drop", "paste"]; // events by which photos reach a page
 
-  // A page that is left takes its photos with it, also into the browser's cache of pages, where nothing of it runs. Its
-  // overlay may stand in the frame above.
-  let lost = false;
-  window.addEventListener("pagehide", () => {
-    lost = picks.size > 0;
-    for (const pick of [...picks.values()]) pick.cancel();
-  });
-  window.addEventListener("pageshow", ({ persisted }) => {
-    if (!persisted) return;
-    refreshState(true);
-    if (lost) overlay.notice("page_left");
-  });
+  function hear(event) {
+    if (isSign(event)) {
+      if (event.isTrusted && SURE.includes(event.type)) wake().then((there) => there.warm(), () => {});
+      else wakeQuietly();
+    }
+    if (OPENERS.includes(event.type)) watchClosed(event);
+    // Where the guard stands, photos' events never come here: it takes them first.
+    if (!stands && event.isTrusted && TAKEN.includes(event.type)) block(event);
+  }
 
-  // The guard, which ran just before, listens for this; no script of the page has run yet, so none can overhear it.
-  window.dispatchEvent(new MessageEvent("pmask-line", { ports: [guardsEnd] }));
-  refreshState(true);
+  for (const type of [...TAKEN, "click", "dragenter", "keydown", "contextmenu"]) {
+    window.addEventListener(type, hear, { capture: true, passive: !TAKEN.includes(type) });
+  }
+
+  bell.addEventListener("ring", wakeQuietly);
+  // The guard, which ran just before, listens for this; no script of the page has run yet, so none can overhear it. It
+  // prevents the event when all of its routes stand; a browser that lacks something they need gets no photo at all.
+  const stands = !window.dispatchEvent(new FocusEvent("pmask-line", { cancelable: true, relatedTarget: bell }));
 })();

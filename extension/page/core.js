@@ -110,10 +110,9 @@
    * @param {object} prototype
    * @param {string} name
    * @param {(self: any, args: any[]) => {instead: any} | void} before what it returns, if anything, holds the call back
-   * @param {AbortSignal} signal undoes it
    * @param {(self: any, result: any, args: any[]) => any} [after] what it returns, if anything, is the call's result
    */
-  const wrap = (prototype, name, before, signal, after) => {
+  const wrap = (prototype, name, before, after) => {
     const descriptor = getOwnPropertyDescriptor(prototype, name);
     if (!descriptor?.configurable) return;
     const part = descriptor.value ? "value" : descriptor.set ? "set" : "get";
@@ -132,19 +131,17 @@
       },
     });
     pristine.mapSet(natives, wrapped, pristine.mapGet(natives, descriptor[part]) ?? descriptor[part]);
-    defineProperty(prototype, name, { ...descriptor, [part]: wrapped });
-    pristine.listen(signal, "abort", () => {
-      if (getOwnPropertyDescriptor(prototype, name)?.[part] === wrapped) defineProperty(prototype, name, descriptor);
-    });
+    descriptor[part] = wrapped;
+    defineProperty(prototype, name, descriptor);
   };
 
   /** Some pages, and scripts against bots, refuse to work where a browser's function does not print as its own. */
-  const lookNative = (signal) => {
+  const lookNative = () => {
     const printed = (self) => {
       const native = pristine.mapGet(natives, self);
       return native && pristine.sourceOf(native);
     };
-    wrap(Function.prototype, "toString", () => {}, signal, printed);
+    wrap(Function.prototype, "toString", () => {}, printed);
   };
 
   const watchers = bareArray();
@@ -156,11 +153,11 @@
   };
 
   /** document.open(), which write() may call, removes every listener of the window. */
-  const keepWatching = (signal) => {
+  const keepWatching = () => {
     const again = () => {
       for (let i = 0; i < watchers.length; i += 1) watchers[i](window);
     };
-    for (const name of ["open", "write", "writeln"]) wrap(Document.prototype, name, () => {}, signal, again);
+    for (const name of ["open", "write", "writeln"]) wrap(Document.prototype, name, () => {}, again);
   };
 
   const closedRoots = new WeakMap(); // host -> its root, which an event that left it does not name
@@ -221,6 +218,7 @@
     pristine.dispatch(input, new pristine.Event("change", { __proto__: null, bubbles: true }));
   };
 
+  let bell = null; // a target that the page cannot reach: through it the bridge is called, and gives us our end of the line
   let port = null;
   let state = "unknown";
   let lastId = 0;
@@ -228,6 +226,8 @@
   const waiting = { __proto__: null };
 
   const send = (message) => {
+    // The bridge answers at once, if it is there at all.
+    if (!port && bell) pristine.dispatch(bell, new pristine.Event("ring"));
     if (port) pristine.post(port, message);
     else unsent[unsent.length] = message;
   };
@@ -308,18 +308,23 @@
     }
   };
 
-  /** Takes the bridge's end of the line: the first that is offered, before any script of the page runs. */
-  const connect = (signal) => {
-    const onOffer = (event) => {
-      pristine.stop(event);
-      if (port) return;
+  /** Takes the bell that the bridge offers, before any script of the page runs. `stands` tells it that no route is missing. */
+  const connect = (stands) => {
+    const onLine = (event) => {
       port = pristine.ports(event)[0];
-      pristine.listen(port, "message", receive, { __proto__: null, signal });
+      pristine.listen(port, "message", receive);
       pristine.start(port);
       for (let i = 0; i < unsent.length; i += 1) pristine.post(port, unsent[i]);
       unsent.length = 0;
     };
-    pristine.listen(window, "pmask-line", onOffer, { __proto__: null, capture: true, signal });
+    const onOffer = (event) => {
+      pristine.stop(event);
+      if (stands) pristine.prevent(event);
+      bell = event.relatedTarget;
+      pristine.listen(bell, "line", onLine);
+      if (unsent.length > 0) pristine.dispatch(bell, new pristine.Event("ring"));
+    };
+    pristine.listen(window, "pmask-line", onOffer, { __proto__: null, capture: true, once: true });
   };
 
   const core = {
@@ -345,8 +350,6 @@
     connect,
     /** Tells the person that a whole folder was stopped: its photos cannot be protected, and must not go in silence. */
     folderHeld: () => send({ __proto__: null, name: "folder-held" }),
-    /** Tells the bridge which routes stand; those that do not, it blocks. */
-    ready: (routes) => send({ __proto__: null, name: "ready", routes }),
     /** Tells the bridge that a form was not submitted, because a photo is pending. */
     submitHeld: () => send({ __proto__: null, name: "submit-held" }),
     /** Known to be off for this site, so that events may pass untouched. Not knowing is not off. */

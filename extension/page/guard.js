@@ -4,18 +4,16 @@
   "use strict";
   const core = globalThis.__pmask;
   delete globalThis.__pmask;
-  const { signal } = new AbortController();
-  core.connect(signal);
-  const started = [];
+  let stands = true;
   for (const name in core.routes) {
     try {
-      core.routes[name](core, signal);
-      started.push(name);
+      core.routes[name](core);
     } catch (error) {
-      console.error("PMask: a route did not start and is blocked", name, error);
+      stands = false;
+      console.error("PMask: a route did not start; no photo passes", name, error);
     }
   }
-  core.keepWatching(signal);
-  core.lookNative(signal);
-  core.ready(started);
+  core.keepWatching();
+  core.lookNative();
+  core.connect(stands);
 })();

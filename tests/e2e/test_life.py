@@ -321,3 +321,19 @@ async def test_a_guard_that_does_not_start_fails_closed(guarded, daemon, demo, p
         await page.choose(INPUT, [photos["eileen.jpg"]])
         await Card(page).wait_for("could not take its place")
         await demo.stays_empty()
+
+
+async def test_a_desk_that_does_not_come_fails_closed(guarded, daemon, demo, photos, tmp_path):
+    """What works on a photo is fetched when one is chosen. Where that fails the photo stays back, with words."""
+    broken = tmp_path / "extension"
+    shutil.copytree(EXTENSION, broken)
+    (broken / "page/desk.js").unlink()
+    async with await browsers.launch("chromium", extension=broken) as browser:
+        await daemon.pair(browser)
+        page = await browser.open(demo.url("react"))
+        await page.choose(INPUT, [photos["eileen.jpg"]])
+        await Card(page).wait_for("The extension does not answer")
+        await demo.stays_empty()
+        # Nothing was left hanging: the input takes a file that is no photo.
+        await page.choose(INPUT, [photos["notes.txt"]])
+        await demo.wait_for(1)

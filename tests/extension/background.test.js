@@ -67,6 +67,16 @@ test("scripts on an own host are the manifest's", () => {
   assert.ok(main.matchOriginAsFallback && main.allFrames && main.runAt === "document_start");
 });
 
+test("a frame gets the desk, and nothing but that frame", async () => {
+  const { value } = await answer({ name: "desk", page: "p" }, { ...PAGE(7), frameId: 3 });
+  assert.deepEqual(value, { on: true, originals: "ask" });
+  const [{ target, files }] = api.scripting.executed.splice(0);
+  assert.deepEqual(target, { tabId: 7, frameIds: [3] });
+  assert.equal(files.at(-1), "page/desk.js");
+  api.scripting.executeScript = async () => Promise.reject(new Error("Cannot access contents of the page"));
+  assert.equal((await answer({ name: "desk", page: "p" }, PAGE(7))).error.code, "unexpected", "the page must hear that it has none");
+});
+
 test("a page may ask what pages need, and nothing else", async () => {
   const ours = { id: "ours", base: "chrome-extension://ours/" };
   const page = { id: "ours", url: "https://x.com/", tab: { id: 1 } };
@@ -77,7 +87,7 @@ test("a page may ask what pages need, and nothing else", async () => {
     assert.equal(mayAsk(entry, { ...page, id: "another" }, ours), false, name);
   }
   const fromPages = Object.keys(MESSAGES).filter((name) => MESSAGES[name].from !== "extension");
-  assert.deepEqual(fromPages.sort(), ["cancel", "count", "ended", "follow", "openOptions", "protect", "result", "state", "warm"]);
+  assert.deepEqual(fromPages.sort(), ["cancel", "count", "desk", "ended", "follow", "openOptions", "protect", "result", "state", "warm"]);
   assert.equal((await answer({ name: "unpair" }, page)).error.message, "not allowed");
   assert.equal((await answer({ name: "toString" }, options)).error.message, "not allowed");
   assert.equal((await answer(undefined, options)).error.message, "not allowed");

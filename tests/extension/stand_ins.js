@@ -60,6 +60,10 @@ export function fakeApi(manifest = {}) {
     permissions: { remove: async () => true, contains: async () => true },
     scripting: {
       scripts,
+      executed: [], // what was put into pages
+      async executeScript(script) {
+        this.executed.push(script);
+      },
       getRegisteredContentScripts: async () => [...scripts],
       registerContentScripts: async (more) => scripts.push(...more),
       unregisterContentScripts: async ({ ids }) => {

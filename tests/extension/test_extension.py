@@ -61,6 +61,11 @@ def test_the_manifest_names_files_that_are_there():
     pages = [MANIFEST["action"]["default_popup"], MANIFEST["options_ui"]["page"]]
     for name in [*scripts, *background["scripts"], *icons, *pages]:
         assert (EXTENSION / name).is_file(), name
+    messages = (EXTENSION / "background/messages.js").read_text(encoding="utf-8")
+    desk = re.findall(r'"(page/\w+\.js)"', re.search(r"DESK = \[(.*?)\]", messages)[1])
+    assert {path.name for path in (EXTENSION / "page").glob("*.js")} == {Path(name).name for name in [*scripts, *desk]} - {
+        path.name for path in (EXTENSION / "page/routes").iterdir()
+    }
     routes = {f"page/routes/{path.name}" for path in (EXTENSION / "page/routes").iterdir()}
     assert routes <= set(MANIFEST["content_scripts"][0]["js"])
     assert "web_accessible_resources" not in MANIFEST, "a page could open the options page with a code of its own"

@@ -3,8 +3,8 @@
 (() => {
   "use strict";
 
-  /** @param {object} core page/core.js @param {AbortSignal} signal */
-  __pmask.routes.drop = (core, signal) => {
+  /** @param {object} core page/core.js */
+  __pmask.routes.drop = (core) => {
     const { pristine } = core;
     const own = Object.getOwnPropertyDescriptor;
     const transferOf = Function.prototype.call.bind(own(DragEvent.prototype, "dataTransfer").get);
@@ -77,10 +77,10 @@
       const filesystem = { name: "", root: null };
       return { isFile: true, isDirectory: false, name, fullPath: `/${name}`, filesystem, file: (give) => later(() => give(file)) };
     };
-    core.wrap(DataTransferItem.prototype, "getAsFileSystemHandle", () => {}, signal, handleOf);
-    core.wrap(DataTransferItem.prototype, "webkitGetAsEntry", () => {}, signal, entryOf);
+    core.wrap(DataTransferItem.prototype, "getAsFileSystemHandle", () => {}, handleOf);
+    core.wrap(DataTransferItem.prototype, "webkitGetAsEntry", () => {}, entryOf);
 
-    const watch = (target) => pristine.listen(target, "drop", onDrop, { __proto__: null, capture: true, signal });
+    const watch = (target) => pristine.listen(target, "drop", onDrop, { __proto__: null, capture: true });
     core.watchWindow(watch);
   };
 })();

@@ -6,10 +6,10 @@
 (() => {
   "use strict";
 
-  /** @param {object} core page/core.js @param {AbortSignal} signal */
-  __pmask.routes.input = (core, signal) => {
+  /** @param {object} core page/core.js */
+  __pmask.routes.input = (core) => {
     const { pristine } = core;
-    const options = { __proto__: null, capture: true, signal };
+    const options = { __proto__: null, capture: true };
     const holds = { __proto__: null }; // id -> input
     const holdOf = new pristine.WeakMap(); // input -> id
     const swallow = new pristine.WeakMap(); // input -> true: its trusted `change` is still to come, and is stale
@@ -92,7 +92,7 @@
     };
 
     // What the page does that would otherwise put its listener, or its tree, out of our sight.
-    core.wrap(Element.prototype, "attachShadow", () => {}, signal, (host, root) => {
+    core.wrap(Element.prototype, "attachShadow", () => {}, (host, root) => {
       core.noteRoot(host, root);
       watch(root);
     });
@@ -102,26 +102,24 @@
       core.noteRoot(pristine.rootHost(root), root);
       watch(root);
     };
-    core.wrap(ElementInternals.prototype, "shadowRoot", () => {}, signal, ofInternals);
+    core.wrap(ElementInternals.prototype, "shadowRoot", () => {}, ofInternals);
     core.wrap(
       EventTarget.prototype,
       "addEventListener",
       (self, args) => {
         if (args[0] === "change" || args[0] === "input") watch(self ?? window);
       },
-      signal,
     );
-    core.wrap(HTMLElement.prototype, "onchange", (self) => watch(self), signal);
-    core.wrap(HTMLElement.prototype, "oninput", (self) => watch(self), signal);
-    core.wrap(HTMLElement.prototype, "click", watchTree, signal);
-    core.wrap(HTMLInputElement.prototype, "showPicker", watchTree, signal);
+    core.wrap(HTMLElement.prototype, "onchange", (self) => watch(self));
+    core.wrap(HTMLElement.prototype, "oninput", (self) => watch(self));
+    core.wrap(HTMLElement.prototype, "click", watchTree);
+    core.wrap(HTMLInputElement.prototype, "showPicker", watchTree);
     core.wrap(
       EventTarget.prototype,
       "dispatchEvent",
       (self, args) => {
         if (pristine.type(args[0]) === "click" && !pristine.connected(self)) watchTree(self);
       },
-      signal,
     );
     core.wrap(
       HTMLFormElement.prototype,
@@ -131,7 +129,6 @@
         core.submitHeld();
         return { __proto__: null, instead: undefined };
       },
-      signal,
     );
     core.watchWindow(watch);
   };

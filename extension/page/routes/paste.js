@@ -3,8 +3,8 @@
 (() => {
   "use strict";
 
-  /** @param {object} core page/core.js @param {AbortSignal} signal */
-  __pmask.routes.paste = (core, signal) => {
+  /** @param {object} core page/core.js */
+  __pmask.routes.paste = (core) => {
     const { pristine } = core;
     const own = Object.getOwnPropertyDescriptor;
     const uncurry = Function.prototype.bind.bind(Function.prototype.call);
@@ -58,7 +58,7 @@
         for (let i = 0; i < list.length; i += 1) pristine.mapSet(items, list[i], true);
         return list;
       };
-      core.wrap(Clipboard.prototype, "read", () => {}, signal, (_self, reading) => pristine.then(reading, noted));
+      core.wrap(Clipboard.prototype, "read", () => {}, (_self, reading) => pristine.then(reading, noted));
       const protect = (blob, resolve, reject) => {
         const file = core.fileOf(blob, "image.png", pristine.fileType(blob));
         const files = core.bareArray();
@@ -69,7 +69,7 @@
           else resolve(new pristine.Blob([answer[0]], { __proto__: null, type: pristine.fileType(blob) }));
         });
       };
-      core.wrap(ClipboardItem.prototype, "getType", () => {}, signal, (item, getting, args) => {
+      core.wrap(ClipboardItem.prototype, "getType", () => {}, (item, getting, args) => {
         if (core.isOff() || !pristine.mapGet(items, item) || !pristine.matches(IMAGE, `${args[0]}`)) return undefined;
         return new pristine.Promise((resolve, reject) => {
           pristine.then(getting, (blob) => protect(blob, resolve, reject), reject);
@@ -78,7 +78,7 @@
     };
     if (globalThis.Clipboard?.prototype.read && globalThis.ClipboardItem) watchReading();
 
-    const watch = (target) => pristine.listen(target, "paste", onPaste, { __proto__: null, capture: true, signal });
+    const watch = (target) => pristine.listen(target, "paste", onPaste, { __proto__: null, capture: true });
     core.watchWindow(watch);
   };
 })();

@@ -4,8 +4,8 @@
 (() => {
   "use strict";
 
-  /** @param {object} core page/core.js @param {AbortSignal} signal */
-  __pmask.routes.picker = (core, signal) => {
+  /** @param {object} core page/core.js */
+  __pmask.routes.picker = (core) => {
     const { pristine } = core;
     if (!globalThis.FileSystemFileHandle || !globalThis.showOpenFilePicker) return; // Firefox, and pages without TLS
     const { apply, get } = Reflect;
@@ -66,7 +66,7 @@
       }
     };
 
-    core.wrap(globalThis, "showOpenFilePicker", () => {}, signal, (_self, picked) => {
+    core.wrap(globalThis, "showOpenFilePicker", () => {}, (_self, picked) => {
       if (core.isOff()) return undefined;
       return new pristine.Promise((resolve, reject) => {
         pristine.then(picked, (handles) => protect(handles, resolve, reject), reject);
@@ -80,7 +80,6 @@
         core.folderHeld();
         return { __proto__: null, instead: new pristine.Promise((_resolve, reject) => reject(dismissed())) };
       },
-      signal,
     );
   };
 })();

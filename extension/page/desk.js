@@ -1,0 +1,171 @@
+// The work of a page on which a photo is chosen: holds a choice's photos until each is decided, shows them, and answers the
+// guard. Comes into the page when page/bridge.js asks for it, after photo.js, pick.js and overlay.js. Runs isolated: the
+// page can neither read nor call any of this.
+
+(() => {
+  "use strict";
+
+  const { Overlay, PhotoError, Pick } = globalThis.pmask;
+  const STATE_PATIENCE_MS = 5000;
+  const WARM_AGAIN_MS = 60_000;
+
+  /**
+   * @param {{api: object, line: MessagePort, page: string, state: {on: boolean, originals: string}}} bridge `line` is the
+   *   guard's; `page` this document's name towards the background
+   * @returns {{notice: (key: string) => void, warm: () => void, isOff: () => boolean}}
+   */
+  function desk({ api, line, page, state: first }) {
+    const overlay = new Overlay();
+    const picks = new Map();
+    const forgotten = new Set(); // ids that the guard gave up while the state was still being asked for
+    const passes = new Set(); // digests of photos whose original may go once more, on the person's word
+
+    /** One message to the background. Rejects with a PhotoError: the background's, "lost" or "reload". */
+    async function ask(name, payload = {}) {
+      let answer;
+      try {
+        answer = await api.runtime.sendMessage({ ...payload, name, page });
+      } catch (error) {
+        // After an update of the extension this script is an orphan; only a reload of the page helps.
+        throw new PhotoError(api.runtime?.id ? "lost" : "reload", String(error?.message ?? error));
+      }
+      if (!answer) throw new PhotoError(api.runtime?.id ? "lost" : "reload");
+      if (answer.error) throw new PhotoError(answer.error.code, answer.error.message);
+      return answer.value;
+    }
+
+    /** A message whose answer does not matter. */
+    const tell = (name, payload) => ask(name, payload).catch(() => {});
+
+    let known = first;
+    let state = Promise.resolve(first); // of {on, originals}: is PMask on here, and may an original go on the person's word?
+    const tellState = () => line.postMessage({ name: "state", on: known.on });
+    function refreshState(fresh) {
+      state = (async () => {
+        const unknown = { on: true, originals: "ask" }; // not knowing is on: fail closed
+        const patience = new Promise((resolve) => setTimeout(resolve, STATE_PATIENCE_MS, unknown));
+        known = await Promise.race([ask("state", { fresh }).catch(() => unknown), patience]);
+        tellState();
+        return known;
+      })();
+    }
+
+    async function digest(file) {
+      const bytes = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
+      return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    }
+
+    let done = 0; // photos protected in this document
+    const counted = new WeakMap(); // photo -> the last end that was told
+    function count(photo) {
+      const { state: end, error, summary, report, attempt } = photo;
+      const told = `${end} ${attempt}`;
+      if ((photo.isFinal || end === "failed") && counted.get(photo) !== told) {
+        counted.set(photo, told);
+        if (end === "protected") done += 1;
+        tell("ended", { state: end, summary, report, error: error && { code: error.code, message: error.message } });
+      }
+      const photos = [...picks.values()].flatMap((pick) => pick.photos);
+      const failed = photos.filter(({ isOpen }) => isOpen).length;
+      tellCount({ pending: photos.filter(({ isFinal, isOpen }) => !isFinal && !isOpen).length, failed, done });
+    }
+
+    let lastCount = "";
+    function tellCount(tally) {
+      if (JSON.stringify(tally) === lastCount) return;
+      lastCount = JSON.stringify(tally);
+      tell("count", tally);
+    }
+
+    /** The browser asks before it leaves a page whose photo is still on its way: an upload must not get lost in silence. */
+    const warn = (event) => event.preventDefault();
+    const watchLeaving = () => (picks.size > 0 ? window.addEventListener : window.removeEventListener).call(window, "beforeunload", warn);
+
+    async function begin(id, files, folder, originals) {
+      const pick = new Pick(files, ask, {
+        changed(_, photo) {
+          overlay.update(pick);
+          count(photo);
+        },
+        settled(_, answers) {
+          picks.delete(id);
+          watchLeaving();
+          overlay.stepAside();
+          line.postMessage({ name: "settled", id, answers });
+          overlay.finish(pick);
+        },
+      });
+      picks.set(id, pick);
+      watchLeaving();
+      const allowed = originals !== "never";
+      overlay.show(pick, {
+        retry: (photo) => photo.run(),
+        choose: (photo, leaveOut) => photo.choose(leaveOut),
+        omit: (photo) => photo.decide("omitted"),
+        cancel: () => pick.cancel(),
+        pair: () => tell("openOptions"),
+        never: !allowed,
+        ...(allowed && {
+          original: (photo) => photo.decide("original"),
+          once: async (photo) => passes.add(await digest(photo.file)),
+        }),
+      });
+      for (const photo of pick.photos) {
+        // Looked up only while there is a pass: hashing takes time.
+        if (allowed && passes.size > 0 && passes.delete(await digest(photo.file))) photo.decide("original");
+        else if (folder) photo.refuse("folder");
+        else if (!photo.isFinal) photo.run();
+      }
+    }
+
+    /** By the time that a photo has been chosen, the recognisers are loaded. */
+    let warmed = -WARM_AGAIN_MS;
+    function warm() {
+      if (!known.on || performance.now() - warmed < WARM_AGAIN_MS) return;
+      warmed = performance.now();
+      tell("warm");
+    }
+
+    const messages = {
+      async photos({ id, photos, folder }) {
+        const { on, originals } = await state;
+        if (forgotten.delete(id)) return;
+        if (on) await begin(id, photos, folder, originals);
+        else line.postMessage({ name: "settled", id, answers: photos.map(({ index }) => ({ index, use: "original" })) });
+      },
+      forget({ id }) {
+        if (picks.has(id)) picks.get(id).cancel();
+        else forgotten.add(id);
+      },
+      handed: () => overlay.stepBack(),
+      "submit-held": () => overlay.notice("submit_held"),
+      "folder-held": () => overlay.notice("folder_held"),
+    };
+
+    api.runtime.onMessage.addListener((message, sender) => {
+      if (sender.id !== api.runtime.id) return;
+      if (message.name === "state-changed") refreshState(false);
+      if (message.name === "focus-card") overlay.focus();
+    });
+
+    // A page that is left takes its photos with it, also into the browser's cache of pages, where nothing of it runs. Its
+    // overlay may stand in the frame above.
+    let lost = false;
+    window.addEventListener("pagehide", () => {
+      lost = picks.size > 0;
+      for (const pick of [...picks.values()]) pick.cancel();
+      tellCount({ pending: 0, failed: 0, done: 0 }); // the next page may never have reason to speak
+    });
+    window.addEventListener("pageshow", ({ persisted }) => {
+      if (!persisted) return;
+      refreshState(true);
+      if (lost) overlay.notice("page_left");
+    });
+
+    tellState();
+    line.onmessage = ({ data }) => messages[data.name]?.(data);
+    return { notice: (key) => overlay.notice(key), warm, isOff: () => !known.on };
+  }
+
+  globalThis.pmask.desk = desk;
+})();
