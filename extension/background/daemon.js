@@ -104,15 +104,25 @@ export async function health(port) {
   return checkHealth(await bodyOf(response));
 }
 
+/** Challenges that no answer has come to yet. @type {Map<string, Promise<object>>} */
+const proofs = new Map();
+
 /**
  * Makes sure that the daemon we paired with, and not a program that took its port, is there. Before every request that
- * carries the token or a photo: it costs a millisecond.
+ * carries the token or a photo. Who asks while a challenge is under way hears its answer: that is no older than the answer
+ * to a challenge of its own would be, and twenty photos at once ask for one proof, not for twenty.
  *
  * @param {Daemon | null} daemon
  * @returns {Promise<object>} its health
  */
 export async function prove(daemon) {
   if (!daemon) throw new PMaskError("not_paired");
+  const key = JSON.stringify([daemon.port, daemon.client.id, daemon.token]);
+  if (!proofs.has(key)) proofs.set(key, challenged(daemon).finally(() => proofs.delete(key)));
+  return proofs.get(key);
+}
+
+async function challenged(daemon) {
   const challenge = hex(crypto.getRandomValues(new Uint8Array(32)));
   const response = await request(daemon.port, ROUTES.health, { query: { client: daemon.client.id, challenge } });
   const answer = checkHealth(await bodyOf(response));
@@ -149,9 +159,14 @@ export async function warm(daemon, choices) {
 /** @param {Daemon} daemon @param {Blob} photo @param {object} choices of PROTOCOL.md @returns {Promise<{id: string}>} */
 export async function createJob(daemon, photo, choices) {
   const headers = { "Content-Type": "application/octet-stream", "X-PMask-Options": JSON.stringify(choices) };
-  // Bare bytes: a File would lend the request its own type.
-  const body = await photo.arrayBuffer();
-  return bodyOf(await proven(daemon, ROUTES.create, { body, headers, timeout: BODY_MS }));
+  try {
+    // Not read here: the browser sends it from where it lies.
+    return await bodyOf(await proven(daemon, ROUTES.create, { body: photo, headers, timeout: BODY_MS }));
+  } catch (error) {
+    // "Failed to fetch" is also what a file is answered with that has changed or gone since it was chosen.
+    if (error.code === "daemon_off") await photo.slice(0, 1).arrayBuffer();
+    throw error;
+  }
 }
 
 /** The job's state, at once when `seen` is null or behind, and at the latest after WAIT_S seconds. */

@@ -31,6 +31,13 @@ export const DESK = ["page/photo.js", "page/pick.js", "page/overlay.js", "page/d
 
 const paired = async () => (await store.read()).daemon;
 
+/** A job's state; of one that is done, `result` too where it can be had, so that the page need not ask once more. */
+async function followed(mine, id, seen) {
+  const job = await daemon.followJob(mine, id, seen);
+  if (job.state !== "done" || job.report?.status === "looked") return job;
+  return { ...job, result: await daemon.jobResult(mine, id).catch(() => null) };
+}
+
 /** @type {Record<string, {from: "page" | "extension" | "both", run: (message: any, sender: any) => Promise<any>}>} */
 export const MESSAGES = {
   // From content scripts.
@@ -72,15 +79,16 @@ export const MESSAGES = {
     from: "both",
     async run({ file, leaveOut, ticket, page }, sender) {
       if (!(file instanceof Blob)) throw new PMaskError("bad_request");
-      const known = await tabs.jobOf(ticket);
+      const [known, settings] = await Promise.all([tabs.jobOf(ticket), store.read()]);
       if (known) return { id: known };
-      const settings = await store.read();
       const { id } = await daemon.createJob(settings.daemon, file, choicesOf(settings, leaveOut));
-      await tabs.addJob(id, ticket, page, sender);
-      return { id };
+      const kept = tabs.addJob(id, ticket, page, sender);
+      const job = await followed(settings.daemon, id, null).catch(() => null); // the page will ask
+      await kept;
+      return { id, job };
     },
   },
-  follow: { from: "both", run: async ({ job, seen }) => daemon.followJob(await paired(), job, seen) },
+  follow: { from: "both", run: async ({ job, seen }) => followed(await paired(), job, seen) },
   result: { from: "both", run: async ({ job }) => daemon.jobResult(await paired(), job) },
   cancel: {
     from: "both",

@@ -8,6 +8,8 @@
   const { Overlay, PhotoError, Pick } = globalThis.pmask;
   const STATE_PATIENCE_MS = 5000;
   const WARM_AGAIN_MS = 60_000;
+  const COUNT_MS = 150; // between two counts for the badge
+  const LATER_MS = 1500; // for what can wait until the photos are handed over
 
   /**
    * @param {{api: object, line: MessagePort, page: string, state: {on: boolean, originals: string}}} bridge `line` is the
@@ -37,6 +39,25 @@
     /** A message whose answer does not matter. */
     const tell = (name, payload) => ask(name, payload).catch(() => {});
 
+    // Beside twenty photos, sixty such messages take longer than the photos do.
+    const outbox = []; // functions that tell
+    let sending = 0;
+    function sendOutbox() {
+      clearTimeout(sending);
+      sending = 0;
+      for (const send of outbox.splice(0)) send();
+    }
+    function later(send) {
+      outbox.push(send);
+      sending ||= setTimeout(sendOutbox, LATER_MS);
+    }
+
+    /** `ask` for photos. A job whose result is here may be forgotten a little later. */
+    async function askForPhoto(name, payload) {
+      if (name !== "cancel" || !payload.done) return ask(name, payload);
+      return later(() => tell(name, payload));
+    }
+
     let known = first;
     let state = Promise.resolve(first); // of {on, originals}: is PMask on here, and may an original go on the person's word?
     const tellState = () => line.postMessage({ name: "state", on: known.on });
@@ -63,15 +84,19 @@
       if ((photo.isFinal || end === "failed") && counted.get(photo) !== told) {
         counted.set(photo, told);
         if (end === "protected") done += 1;
-        tell("ended", { state: end, summary, report, error: error && { code: error.code, message: error.message } });
+        const ended = { state: end, summary, report, error: error && { code: error.code, message: error.message } };
+        later(() => tell("ended", ended));
       }
-      const photos = [...picks.values()].flatMap((pick) => pick.photos);
-      const failed = photos.filter(({ isOpen }) => isOpen).length;
-      tellCount({ pending: photos.filter(({ isFinal, isOpen }) => !isFinal && !isOpen).length, failed, done });
+      counting ||= setTimeout(tellCount, COUNT_MS);
     }
 
+    let counting = 0;
     let lastCount = "";
-    function tellCount(tally) {
+    function tellCount() {
+      counting = 0;
+      const photos = [...picks.values()].flatMap((pick) => pick.photos);
+      const failed = photos.filter(({ isOpen }) => isOpen).length;
+      const tally = { pending: photos.filter(({ isFinal, isOpen }) => !isFinal && !isOpen).length, failed, done };
       if (JSON.stringify(tally) === lastCount) return;
       lastCount = JSON.stringify(tally);
       tell("count", tally);
@@ -82,7 +107,7 @@
     const watchLeaving = () => (picks.size > 0 ? window.addEventListener : window.removeEventListener).call(window, "beforeunload", warn);
 
     async function begin(id, files, folder, originals) {
-      const pick = new Pick(files, ask, {
+      const pick = new Pick(files, askForPhoto, {
         changed(_, photo) {
           overlay.update(pick);
           count(photo);
@@ -98,6 +123,12 @@
       picks.set(id, pick);
       watchLeaving();
       const allowed = originals !== "never";
+      const asIs = []; // photos whose original may go once more
+      // Looked up only while there is a pass: hashing takes time.
+      if (allowed && passes.size > 0) for (const photo of pick.photos) if (passes.delete(await digest(photo.file))) asIs.push(photo);
+      if (pick.isSettled) return; // given up in the meantime
+      // The bytes first: while the daemon has them there is time for the card.
+      if (!folder) for (const photo of pick.photos) if (!photo.isFinal && !asIs.includes(photo)) photo.run();
       overlay.show(pick, {
         retry: (photo) => photo.run(),
         choose: (photo, leaveOut) => photo.choose(leaveOut),
@@ -110,12 +141,8 @@
           once: async (photo) => passes.add(await digest(photo.file)),
         }),
       });
-      for (const photo of pick.photos) {
-        // Looked up only while there is a pass: hashing takes time.
-        if (allowed && passes.size > 0 && passes.delete(await digest(photo.file))) photo.decide("original");
-        else if (folder) photo.refuse("folder");
-        else if (!photo.isFinal) photo.run();
-      }
+      for (const photo of asIs) photo.decide("original");
+      if (folder) for (const photo of pick.photos) if (!asIs.includes(photo)) photo.refuse("folder");
     }
 
     /** By the time that a photo has been chosen, the recognisers are loaded. */
@@ -154,7 +181,9 @@
     window.addEventListener("pagehide", () => {
       lost = picks.size > 0;
       for (const pick of [...picks.values()]) pick.cancel();
-      tellCount({ pending: 0, failed: 0, done: 0 }); // the next page may never have reason to speak
+      sendOutbox();
+      lastCount = "";
+      tell("count", { pending: 0, failed: 0, done: 0 }); // the next page may never have reason to speak
     });
     window.addEventListener("pageshow", ({ persisted }) => {
       if (!persisted) return;

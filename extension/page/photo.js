@@ -46,6 +46,8 @@
       this.found = null; // their boxes [x, y, width, height] in the upright photo, when the person is to choose
       this.leaveOut = null; // the boxes that the person has left out
       this.job = null;
+      this.told = null; // the job's first state, if it came with its id
+      this.result = null; // {blob, summary}, if it came with the job's last state
       this.blob = null;
       this.summary = null; // of X-PMask-Report: {status, faces, hidden, converged, seconds, ssim, judged}
       this.report = null; // the job's own, once it is done
@@ -121,8 +123,8 @@
       const ticket = crypto.randomUUID(); // so that a photo whose answer was lost is not done twice
       for (;;) {
         try {
-          const { id } = await this.#askPatiently("protect", { file: this.file, leaveOut: this.leaveOut, ticket }, live, again);
-          if (live()) this.job = id;
+          const { id, job = null } = await this.#askPatiently("protect", { file: this.file, leaveOut: this.leaveOut, ticket }, live, again);
+          if (live()) [this.job, this.told] = [id, job];
           else this.ask("cancel", { job: id }).catch(() => {});
           return;
         } catch (error) {
@@ -139,13 +141,15 @@
       let idle = 0;
       let last = this.now();
       while (live()) {
-        const job = await this.#askPatiently("follow", { job: this.job, seen }, live);
+        const job = this.told ?? (await this.#askPatiently("follow", { job: this.job, seen }, live));
         if (!live()) return;
+        this.told = null;
         const moved = job.revision !== seen || job.state === "queued";
         idle = moved ? 0 : idle + Math.min(Math.max(this.now() - last, 0), MOST_STEP_MS);
         last = this.now();
         if (idle > STALL_MS) throw new PhotoError("timeout");
         this.report = job.report ?? null;
+        this.result = job.result ?? null;
         if (job.state === "done") return;
         if (job.state === "failed") throw new PhotoError(job.error?.code ?? "engine_failed", job.error?.message);
         if (job.state === "cancelled") throw new PhotoError("cancelled");
@@ -158,18 +162,18 @@
 
     async #fetch(live) {
       this.#set({ state: "fetching", progress: 1, eta: null });
-      const { blob, summary } = await this.#askPatiently("result", { job: this.job }, live);
+      const { blob, summary } = this.result ?? (await this.#askPatiently("result", { job: this.job }, live));
       if (!live()) return;
       const state = { no_face: "no_face", left_out: "original" }[summary?.status] ?? "protected";
       if (state === "protected" && !(blob instanceof Blob && blob.size > 0)) throw new PhotoError("engine_failed");
-      this.#forget();
+      this.#forget(true);
       this.#set({ state, blob, summary, faces: summary?.faces ?? null });
     }
 
     /** The daemon may drop the job, and its photo with it; without this it does so minutes later. */
-    #forget() {
-      if (this.job) this.ask("cancel", { job: this.job }).catch(() => {});
-      this.job = null;
+    #forget(done = false) {
+      if (this.job) this.ask("cancel", { job: this.job, done }).catch(() => {});
+      this.job = this.told = this.result = null;
     }
 
     /**

@@ -220,6 +220,40 @@ test("a proven daemon gets the token and the photo, with no cookie and nothing c
   assert.equal(job.headers["x-pmask-options"], '{"delta":1}');
 });
 
+test("requests at once share one proof; a later one gets its own", async (t) => {
+  const server = await serve(GOOD);
+  t.after(server.close);
+  const mine = { port: server.port, token: TOKEN, client: { id: "c" } };
+  const proofs = () => server.requests.filter(({ path }) => path === "/v1/health").length;
+  await Promise.all([1, 2, 3].map(() => daemon.createJob(mine, new Blob(["photo"]), {})));
+  assert.equal(proofs(), 1);
+  await daemon.createJob(mine, new Blob(["photo"]), {});
+  assert.equal(proofs(), 2);
+  await assert.rejects(daemon.createJob({ ...mine, token: "another" }, new Blob(["photo"]), {}), { code: "impostor" });
+});
+
+test("a photo that is done at once comes back with its id, and only a protected one does", async (t) => {
+  let report = { status: "protected", faces: [] };
+  const server = await serve(GOOD, ({ method, url }) => {
+    if (method === "POST") return { status: 202, body: { id: "7" } };
+    if (url.endsWith("/result")) return { body: "bytes", headers: { "X-PMask-Report": JSON.stringify({ status: report.status }) } };
+    return { body: { id: "7", state: "done", revision: 3, report } };
+  });
+  t.after(async () => {
+    await tabs.tabGone(9);
+    server.close();
+    await store.update(() => ({ daemon: null }));
+  });
+  await store.update(() => ({ daemon: { port: server.port, token: TOKEN, client: { id: "c", name: "me" } } }));
+  const protect = async (ticket) => (await answer({ name: "protect", file: new Blob(["photo"]), ticket, page: "a" }, PAGE(9))).value;
+  const { id, job } = await protect("at once");
+  assert.deepEqual([id, job.state, await job.result.blob.text(), job.result.summary], ["7", "done", '"bytes"', { status: "protected" }]);
+  report = { status: "looked", faces: [] }; // no leave to upload anything
+  assert.equal((await protect("looked")).job.result, undefined);
+  report = { status: "nonsense", faces: [] }; // the page asks by itself, and hears what is wrong
+  assert.equal((await protect("bad")).job.result, null);
+});
+
 test("photos of a page that has gone are cancelled, those of others are not", async (t) => {
   let made = 0;
   const server = await serve(GOOD, ({ method }) => (method === "POST" ? { status: 202, body: { id: `job${(made += 1)}` } } : { status: 204 }));

@@ -40,6 +40,14 @@ test("sent, followed, fetched", async () => {
   );
 });
 
+test("what comes with an answer is not asked for again", async () => {
+  const { photo, names, states } = photoWith({ protect: [{ id: "7", job: running }], follow: [{ ...done, result }] });
+  await photo.run();
+  assert.deepEqual([photo.state, photo.blob], ["protected", blob]);
+  assert.deepEqual(names(), ["protect", "follow", "cancel"]);
+  assert.deepEqual(states, ["sending", "running", "fetching", "protected"]);
+});
+
 test("an answer that is lost is asked for again, and the photo is not sent twice", async () => {
   const { photo, names } = photoWith({ protect: [{ id: "7" }], follow: [lost(), running, lost(), done], result: [lost(), result] });
   await photo.run();
