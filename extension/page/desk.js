@@ -9,7 +9,7 @@
   const STATE_PATIENCE_MS = 5000;
   const WARM_AGAIN_MS = 60_000;
   const COUNT_MS = 150; // between two counts for the badge
-  const LATER_MS = 1500; // for what can wait until the photos are handed over
+  const LATER_MS = 1500; // at most, for what can wait until the photos are handed over
 
   /**
    * @param {{api: object, line: MessagePort, page: string, state: {on: boolean, originals: string}}} bridge `line` is the
@@ -85,14 +85,17 @@
         counted.set(photo, told);
         if (end === "protected") done += 1;
         const ended = { state: end, summary, report, error: error && { code: error.code, message: error.message } };
-        later(() => tell("ended", ended));
+        if (end === "failed") tell("ended", ended);
+        else later(() => tell("ended", ended));
       }
-      counting ||= setTimeout(tellCount, COUNT_MS);
+      if (photo.isOpen) tellCount(); // it waits for the person
+      else counting ||= setTimeout(tellCount, COUNT_MS);
     }
 
     let counting = 0;
     let lastCount = "";
     function tellCount() {
+      clearTimeout(counting);
       counting = 0;
       const photos = [...picks.values()].flatMap((pick) => pick.photos);
       const failed = photos.filter(({ isOpen }) => isOpen).length;
@@ -164,7 +167,10 @@
         if (picks.has(id)) picks.get(id).cancel();
         else forgotten.add(id);
       },
-      handed: () => overlay.stepBack(),
+      handed() {
+        overlay.stepBack();
+        if (picks.size === 0) sendOutbox();
+      },
       "submit-held": () => overlay.notice("submit_held"),
       "folder-held": () => overlay.notice("folder_held"),
     };

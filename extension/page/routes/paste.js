@@ -11,21 +11,18 @@
     const transferOf = uncurry(own(ClipboardEvent.prototype, "clipboardData").get);
     const editable = uncurry(own(HTMLElement.prototype, "isContentEditable").get);
     const command = uncurry(Document.prototype.execCommand);
-    const readAsUrl = uncurry(FileReader.prototype.readAsDataURL);
-    const resultOf = uncurry(own(FileReader.prototype, "result").get);
     const NativeClipboardEvent = ClipboardEvent;
-    const NativeFileReader = FileReader;
     const IMAGE = /^image\//i;
 
     /** What the browser does with a paste that the page leaves alone: the photos go into the text that is edited. */
     const insert = (target, files) => {
       if (!(target instanceof HTMLElement) || !editable(target)) return;
       for (let i = 0; i < files.length; i += 1) {
-        const reader = new NativeFileReader();
+        const reader = new FileReader(); // the page's own, should it have one: these files are for the page to read
         // insertImage, unlike insertHTML, is open to pages with Trusted Types.
-        const put = () => command(document, "insertImage", false, resultOf(reader));
+        const put = () => command(document, "insertImage", false, reader.result);
         pristine.listen(reader, "load", put);
-        readAsUrl(reader, files[i]);
+        reader.readAsDataURL(files[i]);
       }
     };
 
