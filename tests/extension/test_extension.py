@@ -63,9 +63,8 @@ def test_the_manifest_names_files_that_are_there():
         assert (EXTENSION / name).is_file(), name
     messages = (EXTENSION / "background/messages.js").read_text(encoding="utf-8")
     desk = re.findall(r'"(page/\w+\.js)"', re.search(r"DESK = \[(.*?)\]", messages)[1])
-    assert {path.name for path in (EXTENSION / "page").glob("*.js")} == {Path(name).name for name in [*scripts, *desk]} - {
-        path.name for path in (EXTENSION / "page/routes").iterdir()
-    }
+    present = {path.relative_to(EXTENSION).as_posix() for path in (EXTENSION / "page").rglob("*.js")}
+    assert present == {*scripts, *desk}
     routes = {f"page/routes/{path.name}" for path in (EXTENSION / "page/routes").iterdir()}
     assert routes <= set(MANIFEST["content_scripts"][0]["js"])
     assert "web_accessible_resources" not in MANIFEST, "a page could open the options page with a code of its own"
