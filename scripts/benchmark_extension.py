@@ -183,7 +183,7 @@ async def measure(rounds: int, extension: Path = EXTENSION) -> list[str]:
         port = int(free.getsockname()[1])
     clients = Clients(folder)
     config = Config(port=port, state_dir=folder, cache_bytes=0, free_memory=0)  # no answer from memory
-    daemon = create_app(config, Echo(), clients)  # type: ignore[arg-type]
+    daemon = create_app(config, Echo(), clients)
     running = contextlib.AsyncExitStack()
     await running.enter_async_context(daemon[DOORMAN].serve(daemon, socket.create_server(("127.0.0.1", port))))
     pages = web.Application()
@@ -208,7 +208,9 @@ async def measure(rounds: int, extension: Path = EXTENSION) -> list[str]:
             options = await guarded.open(address)
             await options.wait_for("document.querySelector('#pair-result.good') !== null")
             await options.close()
-            tabs = {name: await one.open(url + "picker") for name, one in {"with": guarded, "without": bare}.items()}
+            tabs: dict[str, Any] = {
+                name: await one.open(url + "picker") for name, one in {"with": guarded, "without": bare}.items()
+            }
             for name, (count, goal) in LOADS.items():
                 files = photos(folder, count)
                 taken = {}
