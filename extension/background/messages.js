@@ -50,14 +50,12 @@ export const MESSAGES = {
       return { on: isOn(settings, await siteOfSender(settings, sender)), originals: settings.originals };
     },
   },
-  /** A photo may be about to come, or has come: the frame gets what works on it, and the answer that "state" gives. */
+  /** A photo may be about to come, or has come: the frame gets what works on it. */
   desk: {
     from: "page",
-    async run({ page }, sender) {
+    async run(_message, sender) {
       const target = { tabId: sender.tab.id, frameIds: [sender.frameId] };
-      const script = { target, files: DESK, injectImmediately: true };
-      const [state] = await Promise.all([MESSAGES.state.run({ page, fresh: true }, sender), api.scripting.executeScript(script)]);
-      return state;
+      await api.scripting.executeScript({ target, files: DESK, injectImmediately: true });
     },
   },
   /** A file dialog was opened, or files are dragged over the page. */

@@ -1,6 +1,6 @@
 // Between the guard in the page's world and the rest of the extension. Every page pays for what stands here, so it is
-// little: it gives the guard its line, stands in where the guard does not, and fetches page/desk.js, which does the work, at
-// the first sign of an upload. Runs isolated: the page can neither read nor call any of this.
+// little: it gives the guard its line, stands in where the guard does not, asks whether PMask is on here at the first sign of a
+// person, and fetches page/desk.js, which does the work, at the first sign of an upload. Runs isolated: the page can neither read nor call any of this.
 
 (() => {
   "use strict";
@@ -13,7 +13,8 @@
 
   let line = null; // to the guard
   let desk = null; // a promise of what page/desk.js gives
-  let known = null; // the desk, once it is there
+  let state = null; // a promise of {on, originals}: is PMask on here, and may an original go on the person's word?
+  let known = null; // what it resolved to last
   let page = null; // this document's name towards the background, which cancels what a page leaves behind
 
   // The page can never lay hands on this target, which the guard and we know: whoever needs the line first rings there.
@@ -27,14 +28,51 @@
     bell.dispatchEvent(new MessageEvent("line", { ports: [port2] }));
   }
 
+  const UNKNOWN = { on: true, originals: "ask" }; // not knowing is on: fail closed
+
+  async function stateNow(fresh) {
+    const api = globalThis.browser ?? globalThis.chrome;
+    const patience = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS, UNKNOWN));
+    const asked = api.runtime.sendMessage({ name: "state", page, fresh }).then(({ value }) => value ?? UNKNOWN);
+    return Promise.race([asked, patience]);
+  }
+
+  function askState(fresh) {
+    const asked = stateNow(fresh)
+      .catch(() => UNKNOWN)
+      .then((now) => {
+        if (state !== asked) return state; // asked again in the meantime
+        known = now;
+        line.postMessage({ name: "state", on: now.on });
+        return now;
+      });
+    state = asked;
+  }
+
+  /** There is a person. From here on the state is kept up, so that off is off by the time that something is chosen. */
+  function meet() {
+    if (state) return;
+    openLine();
+    page = crypto.randomUUID();
+    askState(true);
+    try {
+      const { runtime } = globalThis.browser ?? globalThis.chrome;
+      runtime.onMessage.addListener((message, sender) => {
+        if (sender.id === runtime.id && message.name === "state-changed") askState(false);
+      });
+    } catch {
+      // The extension was updated: unknown it stays.
+    }
+    window.addEventListener("pageshow", ({ persisted }) => persisted && askState(true));
+  }
+
   async function fetchDesk() {
     const api = globalThis.browser ?? globalThis.chrome;
-    page ??= crypto.randomUUID();
     for (let tries = 1; ; tries += 1) {
       try {
         const patience = new Promise((_, reject) => setTimeout(reject, PATIENCE_MS, new Error("no answer")));
-        const answer = await Promise.race([api.runtime.sendMessage({ name: "desk", page }), patience]);
-        return globalThis.pmask.desk({ api, line, page, state: answer.value });
+        await Promise.race([api.runtime.sendMessage({ name: "desk" }), patience]);
+        return globalThis.pmask.desk({ api, line, page, state: () => state });
       } catch (error) {
         if (!api.runtime?.id || tries === TRIES) throw error;
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS)); // the background was stopped under us
@@ -44,18 +82,15 @@
 
   /** The desk, which is fetched if need be. Where it cannot be had nothing passes, and the person is told. */
   function wake() {
-    openLine();
-    desk ??= fetchDesk().then(
-      (there) => (known = there),
-      (error) => {
-        desk = null; // the next choice tries again
-        line.onmessage = ({ data: { name, id } }) => {
-          if (name === "photos") line.postMessage({ name: "settled", id, answers: null });
-          if (name === "photos" || name.endsWith("-held")) say();
-        };
-        throw error;
-      },
-    );
+    meet();
+    desk ??= fetchDesk().catch((error) => {
+      desk = null; // the next choice tries again
+      line.onmessage = ({ data: { name, id } }) => {
+        if (name === "photos") line.postMessage({ name: "settled", id, answers: null });
+        if (name === "photos" || name.endsWith("-held")) say();
+      };
+      throw error;
+    });
     return desk;
   }
 
@@ -88,7 +123,7 @@
     const input = event.composedPath()[0];
     const files = (event.dataTransfer ?? event.clipboardData ?? input).files;
     if (!files || ![...files].some(({ type, name }) => type.startsWith("image/") || /\.(hei[cf]|jxl)$/i.test(name))) return;
-    if (known?.isOff()) return;
+    if (known?.on === false) return;
     event.stopImmediatePropagation();
     event.preventDefault();
     if (input.files) input.value = "";
@@ -125,6 +160,7 @@
   const TAKEN = ["input", "change", "drop", "paste"]; // events by which photos reach a page
 
   function hear(event) {
+    if (event.isTrusted) meet();
     if (isSign(event)) {
       if (event.isTrusted && SURE.includes(event.type)) wake().then((there) => there.warm(), () => {});
       else wakeQuietly();
@@ -137,6 +173,7 @@
   for (const type of [...TAKEN, "click", "dragenter", "keydown", "contextmenu"]) {
     window.addEventListener(type, hear, { capture: true, passive: !TAKEN.includes(type) });
   }
+  window.addEventListener("pointermove", ({ isTrusted }) => isTrusted && meet(), { capture: true, passive: true, once: true });
 
   bell.addEventListener("ring", wakeQuietly);
   // The guard, which ran just before, listens for this; no script of the page has run yet, so none can overhear it. It

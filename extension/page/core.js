@@ -226,8 +226,8 @@
   const waiting = { __proto__: null };
 
   const send = (message) => {
-    // The bridge answers at once, if it is there at all.
-    if (!port && bell) pristine.dispatch(bell, new pristine.Event("ring"));
+    // The bridge gives us the line at once, if it has not yet; and whoever is to hear us may still have to be fetched.
+    if (bell) pristine.dispatch(bell, new pristine.Event("ring"));
     if (port) pristine.post(port, message);
     else unsent[unsent.length] = message;
   };

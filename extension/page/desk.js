@@ -6,17 +6,16 @@
   "use strict";
 
   const { Overlay, PhotoError, Pick } = globalThis.pmask;
-  const STATE_PATIENCE_MS = 5000;
   const WARM_AGAIN_MS = 60_000;
   const COUNT_MS = 150; // between two counts for the badge
   const LATER_MS = 1500; // at most, for what can wait until the photos are handed over
 
   /**
-   * @param {{api: object, line: MessagePort, page: string, state: {on: boolean, originals: string}}} bridge `line` is the
-   *   guard's; `page` this document's name towards the background
-   * @returns {{notice: (key: string) => void, warm: () => void, isOff: () => boolean}}
+   * @param {{api: object, line: MessagePort, page: string, state: () => Promise<{on: boolean, originals: string}>}} bridge
+   *   `line` is the guard's; `page` this document's name towards the background
+   * @returns {{notice: (key: string) => void, warm: () => void}}
    */
-  function desk({ api, line, page, state: first }) {
+  function desk({ api, line, page, state }) {
     const overlay = new Overlay();
     const picks = new Map();
     const forgotten = new Set(); // ids that the guard gave up while the state was still being asked for
@@ -56,19 +55,6 @@
     async function askForPhoto(name, payload) {
       if (name !== "cancel" || !payload.done) return ask(name, payload);
       return later(() => tell(name, payload));
-    }
-
-    let known = first;
-    let state = Promise.resolve(first); // of {on, originals}: is PMask on here, and may an original go on the person's word?
-    const tellState = () => line.postMessage({ name: "state", on: known.on });
-    function refreshState(fresh) {
-      state = (async () => {
-        const unknown = { on: true, originals: "ask" }; // not knowing is on: fail closed
-        const patience = new Promise((resolve) => setTimeout(resolve, STATE_PATIENCE_MS, unknown));
-        known = await Promise.race([ask("state", { fresh }).catch(() => unknown), patience]);
-        tellState();
-        return known;
-      })();
     }
 
     async function digest(file) {
@@ -150,15 +136,15 @@
 
     /** By the time that a photo has been chosen, the recognisers are loaded. */
     let warmed = -WARM_AGAIN_MS;
-    function warm() {
-      if (!known.on || performance.now() - warmed < WARM_AGAIN_MS) return;
+    async function warm() {
+      if (!(await state()).on || performance.now() - warmed < WARM_AGAIN_MS) return;
       warmed = performance.now();
       tell("warm");
     }
 
     const messages = {
       async photos({ id, photos, folder }) {
-        const { on, originals } = await state;
+        const { on, originals } = await state();
         if (forgotten.delete(id)) return;
         if (on) await begin(id, photos, folder, originals);
         else line.postMessage({ name: "settled", id, answers: photos.map(({ index }) => ({ index, use: "original" })) });
@@ -177,7 +163,6 @@
 
     api.runtime.onMessage.addListener((message, sender) => {
       if (sender.id !== api.runtime.id) return;
-      if (message.name === "state-changed") refreshState(false);
       if (message.name === "focus-card") overlay.focus();
     });
 
@@ -192,14 +177,11 @@
       tell("count", { pending: 0, failed: 0, done: 0 }); // the next page may never have reason to speak
     });
     window.addEventListener("pageshow", ({ persisted }) => {
-      if (!persisted) return;
-      refreshState(true);
-      if (lost) overlay.notice("page_left");
+      if (persisted && lost) overlay.notice("page_left");
     });
 
-    tellState();
     line.onmessage = ({ data }) => messages[data.name]?.(data);
-    return { notice: (key) => overlay.notice(key), warm, isOff: () => !known.on };
+    return { notice: (key) => overlay.notice(key), warm };
   }
 
   globalThis.pmask.desk = desk;

@@ -68,13 +68,12 @@ test("scripts on an own host are the manifest's", () => {
 });
 
 test("a frame gets the desk, and nothing but that frame", async () => {
-  const { value } = await answer({ name: "desk", page: "p" }, { ...PAGE(7), frameId: 3 });
-  assert.deepEqual(value, { on: true, originals: "ask" });
+  assert.deepEqual(await answer({ name: "desk" }, { ...PAGE(7), frameId: 3 }), { value: null });
   const [{ target, files }] = api.scripting.executed.splice(0);
   assert.deepEqual(target, { tabId: 7, frameIds: [3] });
   assert.equal(files.at(-1), "page/desk.js");
   api.scripting.executeScript = async () => Promise.reject(new Error("Cannot access contents of the page"));
-  assert.equal((await answer({ name: "desk", page: "p" }, PAGE(7))).error.code, "unexpected", "the page must hear that it has none");
+  assert.equal((await answer({ name: "desk" }, PAGE(7))).error.code, "unexpected", "the page must hear that it has none");
 });
 
 test("a page may ask what pages need, and nothing else", async () => {
