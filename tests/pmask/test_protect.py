@@ -59,7 +59,7 @@ def test_the_report_is_true_of_the_delivered_bytes(protection, astronaut, protec
     """Every figure again, from nothing but the two files."""
     (face,) = protection.report.faces
     assert (1 - face.ssim) / 2 <= 0.017
-    assert face.psnr > 28
+    assert face.psnr > 27
     reached = True
     delivered = decode(protection.data).rgb
     original, masked = (protector.embeddings(rgb, list(face.distances)) for rgb in (astronaut, delivered))
