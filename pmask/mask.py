@@ -52,6 +52,7 @@ class Search:
     step, last_step: how far a layer's cells move in the first and in the last iteration, as a root mean square over the
         face, in units of the photo's range [0, 1]. With Adam, how far each cell moves.
     texture: how much farther a step goes where the photo's texture hides it (the power in _ease; 0: not at all).
+    noise: the most of a mask's random start, in units of [0, 1]: at zero the angle has no direction to grow in.
     iterations: the most that are made; 40 fool a recogniser outside the team less, 120 no more.
     momentum: of the mean gradient. curvature: of Adam's mean square, or None for steps along the mean gradient itself:
         Adam moves the cells that matter little as far as those that matter most, and the budget is spent on both.
@@ -74,6 +75,7 @@ class Search:
     step: float = 1.25 / 255
     last_step: float = 0.5 / 255
     texture: float = 0.5
+    noise: float = 0.5 / 255
     iterations: int = 60
     momentum: float = 0.9
     curvature: float | None = None
@@ -89,8 +91,17 @@ class Search:
 
 
 DEFAULT_SEARCH = Search()
-PAPER_SEARCH = Search(sights=None, step=3 / 255, last_step=1 / 255, texture=0.0, curvature=0.99)
-"""The paper's plain search: one exact view, all of the team in each iteration, steps of Adam."""
+PAPER_SEARCH = Search(
+    sights=None,
+    step=3 / 255,
+    last_step=1 / 255,
+    texture=0.0,
+    curvature=0.99,
+    noise=4 / 255,
+    kappa_range=(1 / 64, 64.0),
+)
+"""The paper's plain search: one exact view, all of the team in each iteration, steps of Adam, kappa as it goes. Its noise
+must outlive the photo's codec: where that takes it all, the one view is the original again, at the angle zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,9 +281,8 @@ class _State:
         self.chance = torch.Generator().manual_seed(seed)
         self.met = torch.zeros(len(targets), dtype=torch.int64, device=device)
         if start is None:
-            # at zero the angle has no direction to grow in, so a mask starts as noise of half a grey level
             shapes = [(len(targets), channels, size, size) for size in search.layers]
-            layers = [(torch.rand(shape, generator=self.chance) - 0.5) / 255 for shape in shapes]
+            layers = [(torch.rand(shape, generator=self.chance) * 2 - 1) * search.noise for shape in shapes]
         else:
             layers = [torch.cat(parts) for parts in zip(*(mask.layers for mask in start), strict=True)]
         self.layers = [layer.to(device).requires_grad_() for layer in layers]

@@ -212,6 +212,25 @@ def test_a_mask_survives_the_encoding_that_it_was_searched_through():
     assert min(outcome(seeing, through.values)[0].values()) > min(outcome(seeing, without.values)[0].values())
 
 
+def test_the_plain_search_starts_where_encoding_swallows_faint_noise():
+    """A start that the codec takes back leaves the one view at the angle zero, where nothing says which way leads off."""
+
+    def coarse(patch):
+        return torch.round(patch * 31) / 31
+
+    face = target(reach=1.0)
+    face = replace(face, patch=coarse(face.patch), encoded=coarse)
+    frame = F.grid_sample(face.patch, face.to_frame, align_corners=False)
+    face = replace(face, references={name: net(frame) for name, net in TEAM.items()})
+
+    def reached(noise: float) -> float:
+        (mask,) = search_masks([face], TEAM, search=replace(QUICK, iterations=20, noise=noise))
+        return min(outcome(face, mask.values)[0].values())
+
+    assert reached(0.5 / 255) < 0.01
+    assert reached(PAPER_SEARCH.noise) > 0.1
+
+
 def test_sights_make_masks_that_hold_under_another_alignment():
     """Intruders align with their own detector: a mask for one exact view fails under the next."""
     face = target(reach=2.0)
