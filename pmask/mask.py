@@ -100,7 +100,7 @@ PAPER_SEARCH = Search(
     noise=4 / 255,
     kappa_range=(1 / 64, 64.0),
 )
-"""The paper's plain search: one exact view, all of the team in each iteration, steps of Adam, kappa as it goes. Its noise
+"""The paper's plain search: one exact view, all of the team in each iteration, steps of Adam. Its noise
 must outlive the photo's codec: where that takes it all, the one view is the original again, at the angle zero."""
 
 

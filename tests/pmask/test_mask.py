@@ -213,7 +213,7 @@ def test_a_mask_survives_the_encoding_that_it_was_searched_through():
 
 
 def test_the_plain_search_starts_where_encoding_swallows_faint_noise():
-    """A start that the codec takes back leaves the one view at the angle zero, where nothing says which way leads off."""
+    """A start that the codec takes back leaves the one view at the angle zero, where no way leads off."""
 
     def coarse(patch):
         return torch.round(patch * 31) / 31
