@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from pmask.errors import Cancelled
 from pmask.geometry import FRAME_SIZE, sample
-from pmask.sights import Sights
+from pmask.sights import Sights, blurred
 
 FITS = 4
 """Rounds in which a mask is scaled to its budget. Each leaves a tenth or so of what it was off, as 1 - SSIM grows with
@@ -100,8 +100,8 @@ PAPER_SEARCH = Search(
     noise=4 / 255,
     kappa_range=(1 / 64, 64.0),
 )
-"""The paper's plain search: one exact view, all of the team in each iteration, steps of Adam. Its noise
-must outlive the photo's codec: where that takes it all, the one view is the original again, at the angle zero."""
+"""The paper's plain search: one exact view, all of the team in each iteration, steps of Adam. Its noise must outlive
+the photo's codec: where that takes it all, the one view is the original again, at the angle zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,23 +191,19 @@ def face_ssim(original: Tensor, masked: Tensor) -> Tensor:
     return result
 
 
-def _ease(target: Target, size: int, power: float) -> Tensor:
-    """(1, 1, size, size) over the face frame: how far a step goes in each place, beside others.
+def _ease(target: Target, power: float) -> Tensor:
+    """(1, 1, FRAME_SIZE, FRAME_SIZE): how far a step goes in each place, beside others.
 
     SSIM hides changes in texture: one of variance v that is not part of the picture's own structure costs about
     v / (2 variance + C2) (https://doi.org/10.1109/TIP.2003.819861, Eq. 13), averaged over the windows that see it.
     """
 
-    def blurred(image: Tensor) -> Tensor:
-        return F.avg_pool2d(image, TEXTURE_WINDOW, 1, TEXTURE_WINDOW // 2, count_include_pad=False)
-
     grey = target.patch.mean(1, keepdim=True)
-    variance = (blurred(grey**2) - blurred(grey) ** 2).clamp(min=0)
-    hides = 1 / blurred(1 / (2 * variance + SSIM_FLOOR))
+    variance = (blurred(grey**2, TEXTURE_WINDOW) - blurred(grey, TEXTURE_WINDOW) ** 2).clamp(min=0)
+    hides = 1 / blurred(1 / (2 * variance + SSIM_FLOOR), TEXTURE_WINDOW)
     rows, columns = target.boxes[-1]
     hides = hides.clamp(max=MOST_EASE * float(hides[:, :, rows, columns].median()))
-    ease = sample(hides**power, target.to_frame, padding="border")
-    return F.interpolate(ease, (size, size), mode="area")
+    return sample(hides**power, target.to_frame, padding="border")
 
 
 def masked_patch(target: Target, values: Tensor) -> Tensor:
@@ -289,7 +285,8 @@ class _State:
         self.average = [layer.detach().clone() for layer in self.layers]
         self.first = [torch.zeros_like(layer) for layer in self.layers]
         self.second = [torch.zeros_like(layer) for layer in self.layers]
-        self.ease = [torch.cat([_ease(target, size, search.texture) for target in targets]) for size in search.layers]
+        ease = torch.cat([_ease(target, search.texture) for target in targets])
+        self.ease = [F.interpolate(ease, (size, size), mode="area") for size in search.layers]
         self.kappa = torch.full((len(targets),), search.kappa, device=device)
         self.best_loss = torch.full((len(targets),), torch.inf, device=device)
         self.best = [torch.zeros_like(layer) for layer in self.layers]

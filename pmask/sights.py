@@ -13,6 +13,11 @@ from torch.nn import functional as F
 from pmask.geometry import FRAME_SCALE, FRAME_SIZE
 
 
+def blurred(images: Tensor, width: int) -> Tensor:
+    """Images (B, C, H, W) behind a box filter of ``width`` pixels, an odd number; at the edges, of what there is."""
+    return F.avg_pool2d(images, width, 1, width // 2, count_include_pad=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sights:
     """The spread of views that the search draws from.
@@ -46,5 +51,5 @@ class Sights:
     def rendered(self, frames: Tensor, chance: torch.Generator) -> Tensor:
         """Face frames (B, 3, FRAME_SIZE, FRAME_SIZE) as from a shrunk, filtered or mirrored copy of the photo."""
         width = 2 * int(torch.randint(self.blur // 2 + 1, (), generator=chance)) + 1
-        frames = F.avg_pool2d(frames, width, 1, width // 2, count_include_pad=False)
+        frames = blurred(frames, width)
         return frames.flip(3) if float(torch.rand((), generator=chance)) < self.flip else frames

@@ -28,6 +28,8 @@ from pmask.recognisers.specs import DEFAULT_TEAM
 from pmask.sights import Sights
 
 SIGHTS = Sights()
+ADAM = {name: getattr(PAPER_SEARCH, name) for name in ("step", "last_step", "texture", "curvature")}
+"""What makes the plain search's steps."""
 
 
 def searched(**changes: object) -> dict[str, object]:
@@ -66,7 +68,7 @@ VARIANTS: Mapping[str, dict[str, object]] = {
     "delta 0.5": asked(delta=0.5),
     "delta 0.25": asked(delta=0.25),
     "texture hides nothing: steps as far everywhere": searched(texture=0.0),
-    "steps of Adam": searched(texture=0.0, curvature=0.99, step=3 / 255, last_step=1 / 255),
+    "steps of Adam": searched(**ADAM),
     "steps half as large": searched(step=DEFAULT_SEARCH.step / 2, last_step=DEFAULT_SEARCH.last_step / 2),
     "no running average": searched(memory=0.0),
     "the paper's plain search": {"search": PAPER_SEARCH},
