@@ -19,9 +19,9 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import browser as browsers
@@ -37,6 +37,7 @@ from localserver.jobs import EngineStatus
 from localserver.results import Protection
 
 EXTENSION = Path(__file__).parents[1] / "extension"
+T = TypeVar("T")
 LOADS = {"one photo of 5 MB": (1, 50.0), "20 photos, 100 MB together": (20, 300.0)}
 """Photos of 5 MB at once, and the milliseconds that may be added."""
 DIALOG_S = 0.5
@@ -129,8 +130,8 @@ async def asked_directly(port: int, token: str, files: list[Path]) -> float:
         return time.perf_counter() - start
 
 
-async def rounds_of(count: int, work: Callable[[], Any]) -> list[float]:
-    """``work``'s times, after one round that is not counted."""
+async def rounds_of(count: int, work: Callable[[], Awaitable[T]]) -> list[T]:
+    """What ``work`` measured each time, after one round that is not counted."""
     return [await work() for _ in range(count + 1)][1:]
 
 
@@ -229,8 +230,8 @@ async def measure(rounds: int, extension: Path = EXTENSION) -> list[str]:
 
 async def page_lines(guarded: Any, bare: Any, url: str, rounds: int) -> list[str]:  # noqa: ANN401
     """What a page without uploads pays."""
-    traces = [await script_time(guarded, url) for _ in range(rounds + 1)][1:]
-    later = [await script_time(guarded, url, again=True) for _ in range(rounds + 1)][1:]
+    traces = await rounds_of(rounds, lambda: script_time(guarded, url))
+    later = await rounds_of(rounds, lambda: script_time(guarded, url, again=True))
     names = sorted({name for trace in traces for name in trace})
     medians = {name: statistics.median(trace.get(name, 0.0) for trace in traces) for name in names}
     whole = statistics.median(sum(trace.values()) for trace in traces)

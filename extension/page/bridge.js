@@ -1,6 +1,7 @@
 // Between the guard in the page's world and the rest of the extension. Every page pays for what stands here, so it is
-// little: it gives the guard its line, stands in where the guard does not, asks whether PMask is on here at the first sign of a
-// person, and fetches page/desk.js, which does the work, at the first sign of an upload. Runs isolated: the page can neither read nor call any of this.
+// little: it gives the guard its line, stands in where the guard does not, asks whether PMask is on here at the first sign
+// of a person, and fetches page/desk.js, which does the work, at the first sign of an upload. Runs isolated: the page can
+// neither read nor call any of this.
 
 (() => {
   "use strict";
@@ -10,6 +11,10 @@
   const PAUSE_MS = 500;
   /** Said when the extension was updated before this page ever needed it: then its words are gone as well. */
   const ORPHANED = "PMask was updated. Reload this page and choose the photo again.";
+  const UNKNOWN = { on: true, originals: "ask" }; // not knowing is on: fail closed
+
+  /** Looked up when it is needed: an update of the extension may take it away, and pages without photos are spared it. */
+  const api = () => globalThis.browser ?? globalThis.chrome;
 
   let line = null; // to the guard
   let desk = null; // a promise of what page/desk.js gives
@@ -28,12 +33,9 @@
     bell.dispatchEvent(new MessageEvent("line", { ports: [port2] }));
   }
 
-  const UNKNOWN = { on: true, originals: "ask" }; // not knowing is on: fail closed
-
   async function stateNow(fresh) {
-    const api = globalThis.browser ?? globalThis.chrome;
     const patience = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS, UNKNOWN));
-    const asked = api.runtime.sendMessage({ name: "state", page, fresh }).then(({ value }) => value ?? UNKNOWN);
+    const asked = api().runtime.sendMessage({ name: "state", page, fresh }).then(({ value }) => value ?? UNKNOWN);
     return Promise.race([asked, patience]);
   }
 
@@ -56,7 +58,7 @@
     page = crypto.randomUUID();
     askState(true);
     try {
-      const { runtime } = globalThis.browser ?? globalThis.chrome;
+      const { runtime } = api();
       runtime.onMessage.addListener((message, sender) => {
         if (sender.id === runtime.id && message.name === "state-changed") askState(false);
       });
@@ -67,14 +69,13 @@
   }
 
   async function fetchDesk() {
-    const api = globalThis.browser ?? globalThis.chrome;
     for (let tries = 1; ; tries += 1) {
       try {
         const patience = new Promise((_, reject) => setTimeout(reject, PATIENCE_MS, new Error("no answer")));
-        await Promise.race([api.runtime.sendMessage({ name: "desk" }), patience]);
-        return globalThis.pmask.desk({ api, line, page, state: () => state });
+        await Promise.race([api().runtime.sendMessage({ name: "desk" }), patience]);
+        return globalThis.pmask.desk({ api: api(), line, page, state: () => state });
       } catch (error) {
-        if (!api.runtime?.id || tries === TRIES) throw error;
+        if (!api().runtime?.id || tries === TRIES) throw error;
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS)); // the background was stopped under us
       }
     }
@@ -98,10 +99,9 @@
 
   /** A plain sentence, where the card itself is out of reach. */
   function say() {
-    const api = globalThis.browser ?? globalThis.chrome;
     let said = ORPHANED;
     try {
-      said = `${api.i18n.getMessage("error_lost_title")}. ${api.i18n.getMessage("error_lost_cure")}`;
+      said = `${api().i18n.getMessage("error_lost_title")}. ${api().i18n.getMessage("error_lost_cure")}`;
     } catch {
       // The extension's API goes with it.
     }
@@ -139,7 +139,7 @@
   function watchClosed(event) {
     const [host] = event.composedPath();
     if (!(host instanceof HTMLElement)) return;
-    const root = (globalThis.browser ?? globalThis.chrome).dom?.openOrClosedShadowRoot(host) ?? host.openOrClosedShadowRoot;
+    const root = api().dom?.openOrClosedShadowRoot(host) ?? host.openOrClosedShadowRoot;
     if (!root || root.mode === "open") return;
     wakeQuietly();
     const inRoot = (inner) => inner.isTrusted && block(inner);

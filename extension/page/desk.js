@@ -39,22 +39,22 @@
     const tell = (name, payload) => ask(name, payload).catch(() => {});
 
     // Beside twenty photos, sixty such messages take longer than the photos do.
-    const outbox = []; // functions that tell
+    const outbox = []; // arguments of tell
     let sending = 0;
     function sendOutbox() {
       clearTimeout(sending);
       sending = 0;
-      for (const send of outbox.splice(0)) send();
+      for (const message of outbox.splice(0)) tell(...message);
     }
-    function later(send) {
-      outbox.push(send);
+    function later(name, payload) {
+      outbox.push([name, payload]);
       sending ||= setTimeout(sendOutbox, LATER_MS);
     }
 
     /** `ask` for photos. A job whose result is here may be forgotten a little later. */
     async function askForPhoto(name, payload) {
       if (name !== "cancel" || !payload.done) return ask(name, payload);
-      return later(() => tell(name, payload));
+      return later(name, payload);
     }
 
     async function digest(file) {
@@ -71,8 +71,7 @@
         counted.set(photo, told);
         if (end === "protected") done += 1;
         const ended = { state: end, summary, report, error: error && { code: error.code, message: error.message } };
-        if (end === "failed") tell("ended", ended);
-        else later(() => tell("ended", ended));
+        (end === "failed" ? tell : later)("ended", ended);
       }
       if (photo.isOpen) tellCount(); // it waits for the person
       else counting ||= setTimeout(tellCount, COUNT_MS);

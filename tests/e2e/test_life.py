@@ -310,28 +310,34 @@ async def test_the_card_goes_by_itself(guarded, demo, photos):
     await Card(page).wait_gone()
 
 
-async def test_a_guard_that_does_not_start_fails_closed(guarded, daemon, demo, photos, tmp_path):
-    """In a browser that lacks something the guard needs, photos stay back, with words; they do not slip by."""
-    broken = tmp_path / "extension"
-    shutil.copytree(EXTENSION, broken)
-    (broken / "page/core.js").write_text("throw new Error('as in a browser that is too old')")
-    async with await browsers.launch("chromium", extension=broken) as browser:
+@pytest.fixture
+def broken(tmp_path):
+    """A copy of the extension, to be broken."""
+    return shutil.copytree(EXTENSION, tmp_path / "extension")
+
+
+@contextlib.asynccontextmanager
+async def chosen_with(extension, daemon, demo, photo):
+    """The demo's page in a browser with this extension, where a photo was chosen."""
+    async with await browsers.launch("chromium", extension=extension) as browser:
         await daemon.pair(browser)
         page = await browser.open(demo.url("react"))
-        await page.choose(INPUT, [photos["eileen.jpg"]])
+        await page.choose(INPUT, [photo])
+        yield page
+
+
+async def test_a_guard_that_does_not_start_fails_closed(guarded, daemon, demo, photos, broken):
+    """In a browser that lacks something the guard needs, photos stay back, with words; they do not slip by."""
+    (broken / "page/core.js").write_text("throw new Error('as in a browser that is too old')")
+    async with chosen_with(broken, daemon, demo, photos["eileen.jpg"]) as page:
         await Card(page).wait_for("could not take its place")
         await demo.stays_empty()
 
 
-async def test_a_desk_that_does_not_come_fails_closed(guarded, daemon, demo, photos, tmp_path):
+async def test_a_desk_that_does_not_come_fails_closed(guarded, daemon, demo, photos, broken):
     """What works on a photo is fetched when one is chosen. Where that fails the photo stays back, with words."""
-    broken = tmp_path / "extension"
-    shutil.copytree(EXTENSION, broken)
     (broken / "page/desk.js").unlink()
-    async with await browsers.launch("chromium", extension=broken) as browser:
-        await daemon.pair(browser)
-        page = await browser.open(demo.url("react"))
-        await page.choose(INPUT, [photos["eileen.jpg"]])
+    async with chosen_with(broken, daemon, demo, photos["eileen.jpg"]) as page:
         await Card(page).wait_for("The extension does not answer")
         await demo.stays_empty()
         # Nothing was left hanging: the input takes a file that is no photo.
