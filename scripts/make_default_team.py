@@ -1,11 +1,10 @@
 """Makes pmask/data/default_team.json: the team that PMask comes with, and why.
 
-    .venv/bin/pmask team rank --faces DIR --models sface,mobilefacenet,faceres,dlib --size 2 --out out/teams
-    .venv/bin/pmask team rank --faces DIR --models sface,mobilefacenet,faceres,dlib --size 3 --out out/teams
-    .venv/bin/python scripts/make_default_team.py --rankings out/teams --members A,B,C --why WORDS [--command WORDS]
+    .venv/bin/pmask team rank --faces DIR --models sface,mobilefacenet,faceres,lightcnn,dlib --size N --out out/teams
+    .venv/bin/python scripts/make_default_team.py --rankings out/teams --members A,B,C,D --why WORDS [--command WORDS]
 
 The members are a decision, taken on these rankings and on how well masks protect that were made against the teams
-(docs/teaming.md); WORDS say it in a sentence. The rankings are stored with it as they are.
+(docs/teaming.md); WORDS say it in a sentence. The rankings, of every N in SIZES, are stored with it as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pmask.errors import BadOption
 from pmask.recognisers.specs import REGISTRY
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZES = (2, 3)
+SIZES = (2, 3, 4)
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """Makes pmask/data/populations/*.npz: how each recogniser's embeddings of many people spread, without anybody's own.
 
-    .venv/bin/python scripts/make_populations.py --faces ../shared/faces [--out pmask/data/populations]
+    .venv/bin/python scripts/make_populations.py --faces ../shared/faces [--models dlib,...] [--out DIR]
 
 FACES holds people/NAME/*.jpg and distractors/*.jpg, one person in the middle of each photo. Prints, for each
-recogniser, the median angle from a face to the nearest of the decoys and to the nearest of as many real strangers.
+recogniser, the match angle and the rank-one rate that pmask/recognisers/specs.py holds, and the median angle from a
+face to the nearest of the decoys and to the nearest of as many real strangers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from pmask.evaluation.matching import Shots, match_cosine
 from pmask.population import Embeddings, draw, summarise
 from pmask.protect import FACES_AT_ONCE, Protector
 from pmask.recognisers.specs import REGISTRY
@@ -57,24 +59,41 @@ def nearest(probes: Embeddings, others: Embeddings) -> float:
     return float(np.median(np.degrees(np.arccos(np.clip((probes @ others.T).max(1), -1, 1)))))
 
 
+def figures(embeddings: Embeddings, names: npt.NDArray[np.str_]) -> tuple[float, float]:
+    """The match angle in degrees, and the percent of photos of people with several whose nearest is of the same."""
+    faces = Shots(embeddings, names)
+    likeness = embeddings @ embeddings.T
+    np.fill_diagonal(likeness, -np.inf)
+    _, person, counts = np.unique(names, return_inverse=True, return_counts=True)
+    several = counts[person] > 1
+    right = names[likeness.argmax(1)] == names
+    return float(np.degrees(np.arccos(match_cosine(faces)))), 100 * float(right[several].mean())
+
+
 def main() -> None:
     """Makes, writes and compares."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, required=True)
+    parser.add_argument("--models", type=lambda names: names.split(","), default=list(REGISTRY))
     parser.add_argument("--out", type=Path, default=ROOT / "pmask/data/populations")
     options = parser.parse_args()
     protector = Protector()
     frames, names = frames_of(options.faces, protector)
     print(f"{len(frames)} faces of {len(set(names))} people\n")
-    print("| recogniser | real strangers | as many decoys, from the other half of the people |\n|---|---|---|")
+    print(
+        "| recogniser | match angle | rank one | real strangers | as many decoys, from the other half of the people |"
+    )
+    print("|---|---|---|---|---|")
     half = np.isin(names, np.unique(names)[::2])
-    for name in REGISTRY:
+    for name in options.models:
         embeddings = embed(frames, protector, name)
         np.savez(options.out / f"{name}.npz", allow_pickle=False, **summarise(embeddings, names))
         _, first = np.unique(names[half], return_index=True)
         strangers = embeddings[half][first]
         decoys = draw(summarise(embeddings[half], names[half]), len(strangers))
-        print(f"| {name} | {nearest(embeddings[~half], strangers):.1f} | {nearest(embeddings[~half], decoys):.1f} |")
+        apart, right = figures(embeddings, names)
+        real, drawn = nearest(embeddings[~half], strangers), nearest(embeddings[~half], decoys)
+        print(f"| {name} | {apart:.1f} | {right:.1f} | {real:.1f} | {drawn:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pmask import store
 from pmask.geometry import FRAME_SIZE
-from pmask.recognisers import onnx_graphs
+from pmask.recognisers import lightcnn, onnx_graphs
 from pmask.recognisers.pool import load
 from pmask.recognisers.specs import REGISTRY, SPECS
 from pmask.recognisers.tfjs import read_weights
@@ -85,6 +85,18 @@ def test_sface_computes_what_onnxruntime_does_once_it_is_repaired(tmp_path):
     with torch.no_grad():
         found = onnx_graphs.load_onnx(path)(torch.from_numpy(crops)).numpy()
     assert np.allclose(expected, found, atol=1e-4 * np.abs(expected).max())
+
+
+def test_lightcnns_activation_is_the_larger_of_two_maps():
+    """Of three maps each, the first half of the convolution's channels against the second, and without a sum."""
+    layer = lightcnn._Max(1, 3)
+    weights = torch.tensor([1.0, -1.0, 2.0, -1.0, 1.0, 1.0])
+    layer.filter.weight.data = torch.zeros(6, 1, 3, 3)
+    layer.filter.weight.data[:, 0, 1, 1] = weights
+    layer.filter.bias.data.zero_()
+    with torch.no_grad():
+        found = layer(torch.full((1, 1, 4, 4), 3.0))
+    assert [3.0, 3.0, 6.0] == found[0, :, 2, 2].tolist()
 
 
 def test_tfjs_weights_are_dequantised():
