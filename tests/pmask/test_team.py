@@ -180,7 +180,9 @@ def test_team_rank_prints_writes_and_warns(faces, tiny, tmp_path, capsys):
     with psr.open("w", newline="") as stream:
         rows = [["team", "psr"], ["two, one", "50"], ["one+three", "75"], ["three, two", "90"]]
         csv.writer(stream).writerows(rows)
-    arguments = rank(faces, "--size", "2", "--models", ",".join(tiny[:3]), "--degrade", "bare,low-resolution-10,noise-100")
+    arguments = rank(
+        faces, "--size", "2", "--models", ",".join(tiny[:3]), "--degrade", "bare,low-resolution-10,noise-100"
+    )
     assert 0 == cli.main([*arguments, "--out", str(tmp_path / "out"), "--psr", str(psr)])
     said = capsys.readouterr()
     assert "focal diversity" in said.out
