@@ -40,7 +40,7 @@ _MB = 1024 * 1024
 _DISK_LEAST = 100 * _MB
 """Bytes free without which a result or a pairing may fail to be written."""
 _DISK_FEW = 1024 * _MB
-"""Bytes free that are soon gone: the recognisers alone take 90 MB."""
+"""Bytes free that are soon gone: the recognisers alone take 100 MB."""
 _DAY = 24 * 3600.0
 _TORCH_S = 180.0
 """Seconds for torch to load from a slow disk."""

@@ -1,7 +1,7 @@
 """Makes pmask/data/default_team.json: the team that PMask comes with, and why.
 
-    .venv/bin/pmask team rank --faces DIR --models sface,mobilefacenet,faceres,lightcnn,dlib --size N --out out/teams
-    .venv/bin/python scripts/make_default_team.py --rankings out/teams --members A,B,C,D --why WORDS [--command WORDS]
+    .venv/bin/pmask team rank --faces DIR --models sface,mobilefacenet,faceres,... --size N --out out/teams
+    .venv/bin/python scripts/make_default_team.py --rankings out/teams --members A,B,C,D,E --why WORDS [--command WORDS]
 
 The members are a decision, taken on these rankings and on how well masks protect that were made against the teams
 (docs/teaming.md); WORDS say it in a sentence. The rankings, of every N in SIZES, are stored with it as they are.
@@ -17,7 +17,7 @@ from pmask.errors import BadOption
 from pmask.recognisers.specs import REGISTRY
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZES = (2, 3, 4)
+SIZES = (2, 3, 4, 5)
 
 
 def main() -> None:

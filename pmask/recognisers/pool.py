@@ -14,6 +14,7 @@ from pmask import store
 from pmask.errors import WeightsUnavailable
 from pmask.geometry import FRAME_SIZE, box_to_frame, sample, sampling_grid
 from pmask.recognisers.dlib import DlibResNet
+from pmask.recognisers.facexzoo import MobileFaceNet
 from pmask.recognisers.lightcnn import LightCNN
 from pmask.recognisers.onnx_graphs import load_onnx
 from pmask.recognisers.records import Kind, RecogniserSpec
@@ -69,6 +70,7 @@ _BUILDERS: dict[Kind, Callable[[Sequence[Path]], nn.Module]] = {
     "onnx": lambda files: load_onnx(files[0]),
     "mobilenet-tfjs": lambda files: MobileNetV1(files[0], files[1]),
     "dlib-tfjs": lambda files: DlibResNet(files[0], files[1]),
+    "facexzoo": lambda files: MobileFaceNet(files[0]),
     "lightcnn": lambda files: LightCNN(files[0]),
     "inception-resnet-v1": lambda files: _inception_resnet(files[0]),
     "torchscript": lambda files: _torchscript(files[0]),

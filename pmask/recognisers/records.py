@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 Source = Literal["registry", "on request", "own"]
-Kind = Literal["onnx", "mobilenet-tfjs", "dlib-tfjs", "lightcnn", "inception-resnet-v1", "torchscript"]
+Kind = Literal["onnx", "mobilenet-tfjs", "dlib-tfjs", "lightcnn", "facexzoo", "inception-resnet-v1", "torchscript"]
 
 
 @dataclass(frozen=True, kw_only=True)

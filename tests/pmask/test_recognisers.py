@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,7 +13,7 @@ from PIL import Image
 
 from pmask import store
 from pmask.geometry import FRAME_SIZE
-from pmask.recognisers import lightcnn, onnx_graphs
+from pmask.recognisers import facexzoo, lightcnn, onnx_graphs
 from pmask.recognisers.pool import load
 from pmask.recognisers.specs import REGISTRY, SPECS
 from pmask.recognisers.tfjs import read_weights
@@ -97,6 +99,23 @@ def test_lightcnns_activation_is_the_larger_of_two_maps():
     with torch.no_grad():
         found = layer(torch.full((1, 1, 4, 4), 3.0))
     assert [3.0, 3.0, 6.0] == found[0, :, 2, 2].tolist()
+
+
+def test_a_pickled_network_gives_its_tensors_and_calls_nothing(tmp_path):
+    """Names as in its state; of what else the pickle names to be called, nothing is."""
+
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "called"),)
+
+    network = torch.nn.DataParallel(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3)))
+    network.trap = Trap()
+    expected = network.module.state_dict()
+    torch.save(network, tmp_path / "network.pkl", _use_new_zipfile_serialization=False)
+    found = dict(facexzoo._tensors(facexzoo._read(tmp_path / "network.pkl")))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(values, found[name]) for name, values in expected.items())
+    assert not (tmp_path / "called").exists()
 
 
 def test_tfjs_weights_are_dequantised():
