@@ -80,15 +80,15 @@ def test_the_size_may_be_changed_in_part():
     """--quick, but more people."""
     small = planned(parser("").parse_args(["--faces", "f", "--people", "7", "--same", "a=b"]), "typed")
     assert (7, QUICK.photos, (("a", "b"),)) == (small.size.people, small.size.photos, small.same)
-    assert (6, 4) == (len(small.teams(2)), len(small.teams(3)))
+    assert [math.comb(len(small.pool), size) for size in (2, 3)] == [len(small.teams(size)) for size in (2, 3)]
 
 
 def test_teams_are_ranked_as_stored_where_the_pool_is_the_same(monkeypatch, faces):
     """All pairs and triples, the most diverse first; a pool that nobody ranked is ranked on the faces at hand."""
     small = planned(parser("").parse_args([*faces, *TINY]), "typed")
-    for size, count in ((2, 6), (3, 4)):
+    for size in (2, 3):
         ranked = validation.ranking(small, size)
-        assert count == len(ranked.teams)
+        assert math.comb(len(small.pool), size) == len(ranked.teams)
         diversity = [team.diversity for team in ranked.teams]
         assert sorted(diversity, reverse=True) == diversity
         assert "docs/teaming.md" in ranked.words[0]
