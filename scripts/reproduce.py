@@ -29,12 +29,13 @@ import table_3_nearest
 import table_5_ablation
 import table_6_attacks
 import torch
-from plan import Ask, Plan, Size, parser, planned
+from plan import METHODS, Ask, Plan, Size, parser, planned
 
 import pmask  # noqa: F401  # before torch: it says how OpenMP waits
 from pmask.errors import BadOption, PMaskError
 from pmask.evaluation.people import find_people, split
 from pmask.evaluation.protocol import Step, evaluate
+from pmask.mask import Search
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,6 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     )
 }
 """By the name of their files, in the order in which they are made."""
-TEAM_OF = 3
-"""Members of the team that the estimate measures; a search takes so much longer with more."""
 MEASURED = Size(people=1, probes=1, photos=1, gallery_people=10, deltas=())
 """The evaluation that an estimate runs."""
 LOOKED_AT = 12
@@ -74,6 +73,13 @@ def chosen(names: str) -> dict[str, Experiment]:
     if unknown:
         raise BadOption(f"unknown experiment {', '.join(unknown)}; known: {', '.join(EXPERIMENTS)}")
     return {name: EXPERIMENTS[name] for name in EXPERIMENTS if name in wanted}
+
+
+def looking(ask: Ask) -> int:
+    """Members of the team that look in one iteration: a search takes so much longer with more."""
+    search = METHODS[ask.method]
+    in_turn = isinstance(search, Search) and search.sights is not None
+    return min(search.lookers, len(ask.team)) if in_turn else len(ask.team)
 
 
 def estimate(plan: Plan, experiments: Mapping[str, Experiment]) -> float:
@@ -101,7 +107,7 @@ def estimate(plan: Plan, experiments: Mapping[str, Experiment]) -> float:
 
             results = evaluate(one.settings(Ask(method=method)), note)
             (photo,) = results.masked
-            shares = [len(ask.team) / TEAM_OF for ask in asks if ask.method == method]
+            shares = [looking(ask) / looking(Ask(method=method)) for ask in asks if ask.method == method]
             taken = photo.face["seconds"]
             print(f"  {method}: {taken:.1f} s a photo, {protected} photos, {len(shares)} times", flush=True)
             seconds += taken * protected * sum(shares)

@@ -14,7 +14,7 @@ import plan
 import pytest
 import reproduce
 import validation
-from plan import QUICK, parser, planned
+from plan import QUICK, Ask, parser, planned
 from publish import Table
 
 from pmask.errors import BadOption
@@ -96,6 +96,13 @@ def test_teams_are_ranked_as_stored_where_the_pool_is_the_same(monkeypatch, face
     ranked = validation.ranking(replace(small, size=replace(small.size, gallery_people=6)), 2)
     assert [("sface", "dlib")] == [team.members for team in ranked.teams]
     assert "not under protection" in ranked.words[0]
+
+
+def test_an_estimate_counts_the_members_that_look_in_one_iteration():
+    """PMask's own search lets two of a team look, in turn; the paper's and the baselines let all."""
+    team = ("sface", "mobilefacenet", "faceres")
+    assert [2, 3, 3] == [reproduce.looking(Ask(method=method, team=team)) for method in ("pmask", "paper", "fawkes")]
+    assert 1 == reproduce.looking(Ask(team=("sface",)))
 
 
 def test_an_unknown_experiment_is_refused():
