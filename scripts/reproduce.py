@@ -29,12 +29,12 @@ import table_3_nearest
 import table_5_ablation
 import table_6_attacks
 import torch
-from plan import METHODS, Ask, Plan, Size, parser, planned
+from plan import Ask, Plan, Size, parser, planned
 
 import pmask  # noqa: F401  # before torch: it says how OpenMP waits
 from pmask.errors import BadOption, PMaskError
 from pmask.evaluation.people import find_people, split
-from pmask.evaluation.protocol import Step, evaluate
+from pmask.evaluation.protocol import METHODS, Step, evaluate
 from pmask.mask import Search
 
 
@@ -78,8 +78,9 @@ def chosen(names: str) -> dict[str, Experiment]:
 def looking(ask: Ask) -> int:
     """Members of the team that look in one iteration: a search takes so much longer with more."""
     search = METHODS[ask.method]
-    in_turn = isinstance(search, Search) and search.sights is not None
-    return min(search.lookers, len(ask.team)) if in_turn else len(ask.team)
+    if isinstance(search, Search) and search.sights is not None:
+        return min(search.lookers, len(ask.team))
+    return len(ask.team)
 
 
 def estimate(plan: Plan, experiments: Mapping[str, Experiment]) -> float:

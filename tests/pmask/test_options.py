@@ -74,7 +74,7 @@ def test_each_wrong_option_has_its_error(values, error):
 
 def test_an_unknown_recogniser_is_told_the_known_ones():
     """The message is the documentation that people read."""
-    with pytest.raises(ValueError, match="known: casia-irv1, dlib, faceres, glint360k-r100"):
+    with pytest.raises(ValueError, match="known: casia-irv1, dlib, faceres, facexzoo, glint360k-r100"):
         MaskOptions(team=("vgg",))
 
 
