@@ -49,7 +49,7 @@ class Size:
     deltas: tuple[float, ...]
 
 
-QUICK = Size(people=4, probes=6, photos=1, gallery_people=100, deltas=(0.2, 1.0, 10.0))
+QUICK = Size(people=2, probes=10, photos=1, gallery_people=100, deltas=(0.2, 1.0, 10.0))
 FULL = Size(people=10, probes=10, photos=5, gallery_people=None, deltas=(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0))
 """The paper's ten people with ten probes each; of their other photos only some are protected, as it takes hours."""
 
