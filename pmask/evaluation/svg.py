@@ -233,9 +233,14 @@ def _frame(canvas: Canvas, x: float, y: float, title: str, unit: str, low: float
 
 
 def _below(canvas: Canvas, x: float, y: float, words: str, room: float) -> None:
-    """A label under the plot; turned where there is too little room for it."""
+    """A label under the plot; turned where there is too little room for it, a team with a line for each member."""
+    members = words.split(" + ")
     if 6.5 * len(words) <= room:
         canvas.text(x, y + HEIGHT - BOTTOM + 18, words, size=11)
+    elif len(members) > 1:
+        for i, member in enumerate(members):
+            across = x + 4 + (i - (len(members) - 1) / 2) * 11
+            canvas.text(across, y + HEIGHT - BOTTOM + 8, member, "end", 10, -90)
     else:
         canvas.text(x, y + HEIGHT - BOTTOM + 14, words, "end", 10, -35)
 
