@@ -89,6 +89,10 @@ class Search:
     goal_margin: float = 1.02
     ssim_margin: float = 0.03
 
+    def looking(self, members: int) -> int:
+        """How many of a team of so many members look in one iteration."""
+        return members if self.sights is None else min(self.lookers, members)
+
 
 DEFAULT_SEARCH = Search()
 PAPER_SEARCH = Search(
@@ -311,9 +315,8 @@ class _State:
 
     def lookers(self, team: Mapping[str, Embed]) -> Mapping[str, Embed]:
         """The members of the team whose turn it is."""
-        names, many = list(team), self.search.lookers
-        if self.search.sights is None or len(names) <= many:
-            return team
+        names = list(team)
+        many = self.search.looking(len(names))
         turn = [names[(self.steps * many + i) % len(names)] for i in range(many)]
         return {name: team[name] for name in turn}
 
@@ -321,7 +324,7 @@ class _State:
         """Which faces have met both losses for enough sights in a row."""
         met = (triplet.detach() == 0) & (visible.detach() == 0)
         self.met = (self.met + 1) * met
-        round_of_team = math.ceil(members / self.search.lookers)
+        round_of_team = math.ceil(members / self.search.looking(members))
         return self.met >= (1 if self.search.sights is None else max(self.search.steadiness, round_of_team))
 
     def remember(self, triplet: Tensor, visible: Tensor) -> None:

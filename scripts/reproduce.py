@@ -9,7 +9,6 @@ telling first, and each is written as soon as it is done.
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import time
@@ -28,7 +27,6 @@ import figure_12_delta
 import table_3_nearest
 import table_5_ablation
 import table_6_attacks
-import torch
 from plan import Ask, Plan, Size, parser, planned
 
 import pmask  # noqa: F401  # before torch: it says how OpenMP waits
@@ -78,9 +76,7 @@ def chosen(names: str) -> dict[str, Experiment]:
 def looking(ask: Ask) -> int:
     """Members of the team that look in one iteration: a search takes so much longer with more."""
     search = METHODS[ask.method]
-    if isinstance(search, Search) and search.sights is not None:
-        return min(search.lookers, len(ask.team))
-    return len(ask.team)
+    return search.looking(len(ask.team)) if isinstance(search, Search) else len(ask.team)
 
 
 def estimate(plan: Plan, experiments: Mapping[str, Experiment]) -> float:
@@ -96,7 +92,6 @@ def estimate(plan: Plan, experiments: Mapping[str, Experiment]) -> float:
         others=plan.size.gallery_people,
         seed=plan.seed,
     )
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // plan.jobs))
     seconds, protected, looks = 0.0, len(parts.protected), [0.0]
     besides: list[float] = []
     with TemporaryDirectory() as folder:
@@ -140,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         experiments = chosen(given.only)
         if given.full or given.estimate:
-            print("measuring each method on a photo or two:", flush=True)
+            print("measuring each method on a photo for each process:", flush=True)
             print(f"all of it will take about {in_words(estimate(plan, experiments))}", flush=True)
         if given.estimate:
             return 0
