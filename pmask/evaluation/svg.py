@@ -17,6 +17,10 @@ LEFT, RIGHT, TOP, BOTTOM = 70, 20, 50, 90
 """Margins of a panel around its plot."""
 GRID, INK = "#dddddd", "#333333"
 TICKS = 5
+NAMED = 8
+"""Points of a scatter that are named in their place; more would cover one another, and have numbers and a key."""
+KEY, KEY_LINE = 240, 12
+"""Pixels beside the plot that the key takes, and pixels from one of its lines to the next."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ class Boxes:
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """A scatter of (x, y, label)."""
+    """A scatter of (x, y, label); the vertical axis goes from the ten below the lowest to 100, or what is above it."""
 
     title: str
     across: str
@@ -161,20 +165,28 @@ class Points:
     def draw(self, canvas: Canvas, x: float, y: float) -> None:
         """Adds its elements."""
         rows = [point for point in self.points if math.isfinite(point[0])]
-        axis = _frame(canvas, x, y, self.title, self.unit, 0.0, max([100.0, *(point[1] for point in rows)]))
+        heights = [point[1] for point in rows] or [0.0]
+        keyed = len(rows) > NAMED
+        end = x + WIDTH - RIGHT - (KEY if keyed else 0)
+        low, high = 10 * math.floor(min(heights) / 10 - 1e-9), max(100.0, *heights)
+        axis = _frame(canvas, x, y, self.title, self.unit, max(0.0, low), high, end)
         across = [point[0] for point in rows] or [0.0, 1.0]
         edge = 0.08 * (max(across) - min(across)) or 0.1
-        along = Axis(min(across) - edge, max(across) + edge, x + LEFT, x + WIDTH - RIGHT)
+        along = Axis(min(across) - edge, max(across) + edge, x + LEFT, end)
         for i in range(TICKS + 1):
             value = along.low + i * (along.high - along.low) / TICKS
             canvas.text(along.at(value), y + HEIGHT - BOTTOM + 18, f"{value:.3g}", size=11)
-        canvas.text(x + WIDTH / 2, y + HEIGHT - BOTTOM + 42, self.across)
-        for value, height, label in rows:
-            canvas.dot(along.at(value), axis.at(height), COLOURS[0], 5.0)
-            right = along.at(value) > x + WIDTH * 0.75
-            canvas.text(
-                along.at(value) + (-8 if right else 8), axis.at(height) + 4, label, "end" if right else "start", 10
-            )
+        canvas.text((x + LEFT + end) / 2, y + HEIGHT - BOTTOM + 42, self.across)
+        for number, (value, height, label) in enumerate(rows, start=1):
+            place = along.at(value), axis.at(height)
+            canvas.dot(*place, COLOURS[0], 5.0)
+            if keyed:
+                aside = -4 if number % 2 else 11  # above and below in turn: neighbours have numbers next to each other
+                canvas.text(place[0] + 5, place[1] + aside, str(number), "start", 9)
+                canvas.text(end + 12, y + TOP + KEY_LINE * number, f"{number}  {label}", "start", 10)
+            else:
+                right = place[0] > x + WIDTH * 0.75
+                canvas.text(place[0] + (-8 if right else 8), place[1] + 4, label, "end" if right else "start", 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,17 +229,20 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
-def _frame(canvas: Canvas, x: float, y: float, title: str, unit: str, low: float, high: float) -> Axis:
-    """Title, and the vertical axis with its grid."""
+def _frame(
+    canvas: Canvas, x: float, y: float, title: str, unit: str, low: float, high: float, end: float | None = None
+) -> Axis:
+    """Title, and the vertical axis with its grid, which reaches to ``end``."""
+    end = x + WIDTH - RIGHT if end is None else end
     axis = Axis(low, high, y + HEIGHT - BOTTOM, y + TOP)
     canvas.text(x + WIDTH / 2, y + 20, title, size=15)
     for i in range(TICKS + 1):
         value = low + i * (high - low) / TICKS
-        canvas.line(x + LEFT, axis.at(value), x + WIDTH - RIGHT, axis.at(value), GRID)
+        canvas.line(x + LEFT, axis.at(value), end, axis.at(value), GRID)
         canvas.text(x + LEFT - 6, axis.at(value) + 4, f"{value:.4g}", "end", 11)
     canvas.line(x + LEFT, y + TOP, x + LEFT, y + HEIGHT - BOTTOM)
     canvas.line(x + LEFT, axis.end if low > 0 else axis.at(max(low, 0.0)), x + LEFT, axis.start)
-    canvas.line(x + LEFT, axis.start, x + WIDTH - RIGHT, axis.start)
+    canvas.line(x + LEFT, axis.start, end, axis.start)
     canvas.text(x + 16, y + (TOP + HEIGHT - BOTTOM) / 2, unit, turn=-90)
     return axis
 

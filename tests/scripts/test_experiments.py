@@ -64,6 +64,24 @@ def test_crowded_teams_have_an_upright_line_for_each_member_within_the_figure():
     ]
 
 
+def test_many_points_have_numbers_and_a_key():
+    """Names of twenty triples would cover one another; a few are named in their place."""
+    many = [(0.1 * i, 90.0 + i, f"team {i}") for i in range(10)]
+    words = [text.text for text in elements(figure([Points(title="", across="", unit="", points=many)]), "text")]
+    assert {"1  team 0", "10  team 9", "1", "10"} <= set(words)
+    assert "team 3" not in words
+    few = [text.text for text in elements(figure([Points(title="", across="", unit="", points=many[:5])]), "text")]
+    assert "team 3" in few
+
+
+def test_a_scatter_begins_at_the_ten_below_its_lowest_point():
+    """With an axis from zero all teams would lie on one line."""
+    text = figure([Points(title="", across="", unit="", points=[(0.1, 93.0, "a"), (0.2, 98.0, "b")])])
+    low, high = (float(dot.get("cy")) for dot in elements(text, "circle"))
+    assert (low - high) / 240 == pytest.approx(0.5, abs=0.001), "5 of the 10 from 90 to 100, on 240 pixels"
+    assert "90" in [element.text for element in elements(text, "text")]
+
+
 def test_axes_are_linear_or_logarithmic():
     """Where a value lies, to the pixel."""
     assert 25.0 == Axis(0.0, 4.0, 0.0, 100.0).at(1.0)
