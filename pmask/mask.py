@@ -339,10 +339,12 @@ class _State:
 
     def step(self, triplet: Tensor, visible: Tensor, ssim: Tensor, budgets: Tensor) -> None:
         """One step down Eq. 8, kappa's schedule, and the masks over the budget shrunk back to it."""
-        pull = _unit(torch.autograd.grad(triplet.sum(), self.layers, retain_graph=True))
-        hide = _unit(torch.autograd.grad(visible.sum(), self.layers))
         over = visible.detach() > 0
-        gradients = [p + _wide(self.kappa) * h for p, h in zip(pull, hide, strict=True)]
+        some_over = bool(over.any())
+        gradients = _unit(torch.autograd.grad(triplet.sum(), self.layers, retain_graph=some_over))
+        if some_over:
+            hide = _unit(torch.autograd.grad(visible.sum(), self.layers))
+            gradients = [pull + _wide(self.kappa) * away for pull, away in zip(gradients, hide, strict=True)]
         self.kappa = (self.kappa * torch.where(over, 2.0, 0.5)).clamp(*self.search.kappa_range)
         # 1 - SSIM grows with the square of the mask, so this factor brings it back to the budget
         shrink = _wide(torch.where(over, torch.sqrt(2 * budgets / (1 - ssim.detach())), 1.0))

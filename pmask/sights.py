@@ -15,6 +15,8 @@ from pmask.geometry import FRAME_SCALE, FRAME_SIZE
 
 def blurred(images: Tensor, width: int) -> Tensor:
     """Images (B, C, H, W) behind a box filter of ``width`` pixels, an odd number; at the edges, of what there is."""
+    if width == 1:
+        return images
     return F.avg_pool2d(images, width, 1, width // 2, count_include_pad=False)
 
 

@@ -14,10 +14,12 @@ from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class MobileFaceNet(nn.Module):
-    """Input (B, 3, 112, 112), BGR less 127.5, over 128; output (B, 512). Names are those of the published network."""
+    """Input (B, 3, 112, 112), BGR less 127.5, over 128; output (B, 512). Names are those of the published network,
+    whose batch normalisation is folded into the convolutions once it is read."""
 
     def __init__(self, pickled: Path) -> None:
         super().__init__()
@@ -34,6 +36,10 @@ class MobileFaceNet(nn.Module):
         self.linear = nn.Linear(512, 512, bias=False)
         self.bn = nn.BatchNorm1d(512)
         self.load_state_dict(dict(_tensors(_read(pickled))))
+        self.eval()
+        for part in self.modules():
+            if isinstance(part, _Normalised):
+                part.fold()
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.conv2_dw(self.conv1(image))
@@ -58,10 +64,15 @@ class _Normalised(nn.Module):
         super().__init__()
         sides = kernel // 2 if padding is None else padding
         self.conv = nn.Conv2d(channels_in, channels, kernel, stride, sides, groups=groups, bias=False)
-        self.bn = nn.BatchNorm2d(channels)
+        self.bn: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(channels)
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.as_tensor(self.bn(self.conv(features)))
+
+    def fold(self) -> None:
+        """Has the convolution do what the normalisation does, which is fixed in eval mode."""
+        if isinstance(self.bn, nn.BatchNorm2d):
+            self.conv, self.bn = fuse_conv_bn_eval(self.conv, self.bn), nn.Identity()
 
 
 class _Activated(_Normalised):

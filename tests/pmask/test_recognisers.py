@@ -101,6 +101,29 @@ def test_lightcnns_activation_is_the_larger_of_two_maps():
     assert [3.0, 3.0, 6.0] == found[0, :, 2, 2].tolist()
 
 
+def test_lightcnns_activation_has_the_gradient_of_torchs_own():
+    """Each of a pair's values gets what belongs to the larger, here with no equal ones among them."""
+    pairs = torch.randn(2, 6, 5, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    weights = torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(1))
+    (expected,) = torch.autograd.grad((torch.maximum(*pairs.chunk(2, dim=1)) * weights).sum(), pairs)
+    (found,) = torch.autograd.grad((lightcnn._Larger.apply(pairs) * weights).sum(), pairs)
+    assert torch.equal(expected, found)
+
+
+def test_folding_normalisation_into_a_convolution_changes_nothing_but_rounding():
+    """With statistics and scales that are not those of a fresh layer."""
+    layer = facexzoo._Normalised(3, 4, 3).eval()
+    chance = torch.Generator().manual_seed(0)
+    for values in (layer.bn.weight.data, layer.bn.bias.data, layer.bn.running_mean, layer.bn.running_var):
+        values.copy_(torch.rand(4, generator=chance) + 0.5)
+    image = torch.rand(1, 3, 8, 8, generator=chance)
+    with torch.no_grad():
+        expected = layer(image)
+        layer.fold()
+        assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in layer.modules())
+        assert torch.allclose(expected, layer(image), atol=1e-5)
+
+
 def test_a_pickled_network_gives_its_tensors_and_calls_nothing(tmp_path):
     """Names as in its state; of what else the pickle names to be called, nothing is."""
 
