@@ -241,7 +241,6 @@ def _frame(
         canvas.line(x + LEFT, axis.at(value), end, axis.at(value), GRID)
         canvas.text(x + LEFT - 6, axis.at(value) + 4, f"{value:.4g}", "end", 11)
     canvas.line(x + LEFT, y + TOP, x + LEFT, y + HEIGHT - BOTTOM)
-    canvas.line(x + LEFT, axis.end if low > 0 else axis.at(max(low, 0.0)), x + LEFT, axis.start)
     canvas.line(x + LEFT, axis.start, end, axis.start)
     canvas.text(x + 16, y + (TOP + HEIGHT - BOTTOM) / 2, unit, turn=-90)
     return axis
