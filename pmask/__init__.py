@@ -1,4 +1,4 @@
-"""PMask hides the signature of every face in a photo, so that face recognition fails and people see no difference."""
+"""PMask hides the signature of every face in a photo, so that face recognition fails and the photo stays natural."""
 
 import os
 
