@@ -20,10 +20,14 @@ from pmask.errors import Cancelled
 from pmask.geometry import FRAME_SIZE, sample
 from pmask.sights import Sights, blurred
 
-FITS = 4
+FITS = 6
 """Rounds in which a mask is scaled to its budget. Each leaves a tenth or so of what it was off, as 1 - SSIM grows with
 the square of the mask but for clipping, rounding and the photo's codec."""
 FIT_RANGE = (0.5, 1.5)
+MOST_INSIDE = 0.9
+"""Share of SSIM's windows, beyond which what is around the detector's box is too little to be scaled by itself."""
+FIT_BLUR = 25
+"""Pixels of the face frame over which the scale in the detector's box goes over into the one around it."""
 Embed = Callable[[Tensor], Tensor]
 """Face frames (B, 3, FRAME_SIZE, FRAME_SIZE) in [0, 1] to unit embeddings (B, dim); a Recogniser is one."""
 
@@ -87,7 +91,7 @@ class Search:
     lookers: int = 2
     steadiness: int = 4
     goal_margin: float = 1.02
-    ssim_margin: float = 0.03
+    ssim_margin: float = 0.015
 
     def looking(self, members: int) -> int:
         """How many of a team of so many members look in one iteration."""
@@ -115,7 +119,8 @@ class Target:
     patch: (1, 3, h, w), the photo around the face, in [0, 1].
     to_frame: sampling grid that reads the face frame from the patch; to_patch: the patch from the face frame.
     window: (1, 1, h, w), how much of a mask each pixel of the patch takes: 0 outside the box, 1 well inside.
-    boxes: rows and columns of the patch in which SSIM is taken; the lowest of them counts. The last is the detector's.
+    boxes: rows and columns of the patch in which SSIM is taken, the mask's area and within it the detector's box; the
+        lowest counts.
     encoded: what the photo's own lossy encoding makes of a patch, or None where it is lossless.
     budget: the most that (1 - SSIM) / 2 in the box may be, encoding included (omega of Eq. 7).
     references: for each recogniser, unit embeddings (n, dim) of the person: the face itself and, where known, the
@@ -129,7 +134,7 @@ class Target:
     to_frame: Tensor
     to_patch: Tensor
     window: Tensor
-    boxes: Sequence[tuple[slice, slice]]
+    boxes: tuple[tuple[slice, slice], tuple[slice, slice]]
     references: Mapping[str, Tensor]
     nearest: Mapping[str, float]
     goals: Mapping[str, float]
@@ -137,11 +142,19 @@ class Target:
     grey: bool
     encoded: Callable[[Tensor], Tensor] | None = None
 
+    def scales(self) -> tuple[int, ...]:
+        """The shares of its size at which a face of this size is looked at, one over each of these."""
+        return (1, 2) if min(side.stop - side.start for side in self.boxes[1]) >= LARGE_FACE else (1,)
+
+    def ssims(self, masked: Tensor) -> Tensor:
+        """SSIM (scales, boxes) of a masked patch."""
+        pairs = [(self.patch[:, :, rows, columns], masked[:, :, rows, columns]) for rows, columns in self.boxes]
+        shrunk = [[[F.avg_pool2d(image, scale) for image in pair] for pair in pairs] for scale in self.scales()]
+        return torch.stack([torch.cat([face_ssim(*pair) for pair in scale]) for scale in shrunk])
+
     def ssim(self, masked: Tensor) -> Tensor:
-        """SSIM (1) of a masked patch, the lowest over the boxes, and over a large face's half-sized picture too."""
-        pieces = [(self.patch[:, :, rows, columns], masked[:, :, rows, columns]) for rows, columns in self.boxes]
-        pieces += [(F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)) for a, b in pieces if min(a.shape[-2:]) >= LARGE_FACE]
-        return torch.cat([face_ssim(*piece) for piece in pieces]).amin(0, keepdim=True)
+        """SSIM (1) of a masked patch, the lowest over scales and boxes."""
+        return self.ssims(masked).amin().reshape(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +221,28 @@ def _ease(target: Target, power: float) -> Tensor:
     rows, columns = target.boxes[-1]
     hides = hides.clamp(max=MOST_EASE * float(hides[:, :, rows, columns].median()))
     return sample(hides**power, target.to_frame, padding="border")
+
+
+def _inside(target: Target) -> Tensor:
+    """(1, 1, FRAME_SIZE, FRAME_SIZE): 1 in the detector's box, 0 around it."""
+    box = torch.zeros_like(target.window)
+    rows, columns = target.boxes[1]
+    box[:, :, rows, columns] = 1
+    return blurred(sample(box, target.to_frame), FIT_BLUR)
+
+
+def _losses(target: Target, masked: Tensor) -> Tensor:
+    """1 - SSIM (2) of a masked patch around the detector's box, over the windows that are not all within it, and in
+    the box; at the scale at which it is the higher."""
+    area, box = (1 - target.ssims(masked)).unbind(1)
+    sides = [[side.stop - side.start for side in box] for box in target.boxes]
+    windows = [
+        [math.prod(max(1, side // scale + 1 - SSIM_WINDOW) for side in pair) for pair in sides]
+        for scale in target.scales()
+    ]
+    inside = torch.tensor([inner / outer for outer, inner in windows], device=box.device)
+    around = torch.where(inside < MOST_INSIDE, (area - inside * box) / (1 - inside).clamp(min=1e-6), box)
+    return torch.stack([around, box]).amax(1).clamp(min=1e-6)
 
 
 def masked_patch(target: Target, values: Tensor) -> Tensor:
@@ -371,13 +406,19 @@ class _State:
         return ways
 
     def fit(self, faces: Sequence[Target]) -> None:
-        """Takes the averages for the best, scaled until they use their budgets up and no more."""
+        """Takes the averages for the best, scaled until they use their budgets up and no more: the face by one factor,
+        what is around it by another, for with one alone the busier of the two would keep the other from its budget."""
+        if not faces:
+            return
+        inside = torch.cat([_inside(target) for target in faces])
+        shares = [F.interpolate(inside, layer.shape[-2:], mode="area") for layer in self.average]
         with torch.no_grad():
-            for _ in range(FITS if faces else 0):
-                _, ssim, budgets = self.shown(faces, self.average)
-                scale = torch.sqrt(2 * budgets / (1 - ssim)).clamp(*FIT_RANGE)
-                for layer in self.average:
-                    layer.mul_(_wide(scale))
+            for _ in range(FITS):
+                patches, _, budgets = self.shown(faces, self.average)
+                losses = torch.stack([_losses(*pair) for pair in zip(faces, patches, strict=True)])
+                around, face = torch.sqrt(2 * budgets[:, None] / losses).clamp(*FIT_RANGE).unbind(1)
+                for layer, share in zip(self.average, shares, strict=True):
+                    layer.mul_(torch.lerp(_wide(around), _wide(face), share))
         self.best, self.best_loss = self.average, torch.zeros_like(self.best_loss)
 
     def finish(self, done: Tensor, iterations: int, seconds: float) -> dict[int, Mask]:

@@ -63,7 +63,7 @@ def target(seed: int = 0, budget: float = 0.017, reach: float = 0.5, grey: bool 
         to_frame=sampling_grid(matrix, (FRAME_SIZE, FRAME_SIZE), (150, 150), CPU),
         to_patch=sampling_grid(invert(matrix), (150, 150), (FRAME_SIZE, FRAME_SIZE), CPU),
         window=torch.ones(1, 1, 150, 150),
-        boxes=[(slice(0, 150), slice(0, 150))],
+        boxes=((slice(0, 150), slice(0, 150)), (slice(0, 150), slice(0, 150))),
         references={},
         nearest={name: reach / 2 for name in TEAM},
         goals={name: reach for name in TEAM},
@@ -157,6 +157,19 @@ def test_a_face_that_never_came_within_its_budget_still_gets_a_mask_that_fills_i
     careless = replace(QUICK, kappa_range=(1e-6, 1e-6), last_step=QUICK.step, sights=Sights())
     (mask,) = search_masks([face], TEAM, search=careless)
     assert 0.003 < outcome(face, mask.values)[1] <= 0.004
+
+
+def test_what_is_around_a_face_does_not_keep_the_mask_from_its_budget():
+    """Flat walls show a mask sooner than skin does; hair, later."""
+    face, box = target(reach=math.pi, budget=0.008), slice(35, 115)
+    inside = torch.zeros_like(face.window)
+    inside[:, :, box, box] = 1
+    for textured in (inside, 1 - inside):
+        one = replace(face, patch=torch.lerp(torch.full_like(face.patch, 0.5), face.patch, textured))
+        one = replace(one, boxes=(face.boxes[0], (box, box)))
+        (mask,) = search_masks([one], TEAM, search=replace(QUICK, sights=Sights()))
+        for loss in ((1 - one.ssims(masked_patch(one, mask.values))[0]) / 2).tolist():
+            assert 0.0077 < loss <= 0.008
 
 
 def test_more_delta_means_more_angle():
