@@ -407,19 +407,28 @@ class _State:
 
     def fit(self, faces: Sequence[Target]) -> None:
         """Takes the averages for the best, scaled until they use their budgets up and no more: the face by one factor,
-        what is around it by another, for with one alone the busier of the two would keep the other from its budget."""
+        what is around it by another, for with one alone the busier of the two would keep the other from its budget.
+        What a codec takes jumps with the scale, so of the rounds the one counts that came nearest from below."""
         if not faces:
             return
         inside = torch.cat([_inside(target) for target in faces])
         shares = [F.interpolate(inside, layer.shape[-2:], mode="area") for layer in self.average]
+        scales = torch.ones(len(faces), 2, device=inside.device)
+        budgets = torch.tensor([target.budget for target in faces], device=inside.device)
+        over, used = torch.full_like(budgets, torch.inf), torch.zeros_like(budgets)
         with torch.no_grad():
             for _ in range(FITS):
-                patches, _, budgets = self.shown(faces, self.average)
-                losses = torch.stack([_losses(*pair) for pair in zip(faces, patches, strict=True)])
-                around, face = torch.sqrt(2 * budgets[:, None] / losses).clamp(*FIT_RANGE).unbind(1)
-                for layer, share in zip(self.average, shares, strict=True):
-                    layer.mul_(torch.lerp(_wide(around), _wide(face), share))
-        self.best, self.best_loss = self.average, torch.zeros_like(self.best_loss)
+                around, face = (_wide(scale) for scale in scales.unbind(1))
+                parts = zip(self.average, shares, strict=True)
+                layers = [average * torch.lerp(around, face, share) for average, share in parts]
+                patches, ssim, aims = self.shown(faces, layers)
+                losses = torch.stack([_losses(*pair) for pair in zip(faces, patches, strict=True)]) / 2
+                excess = (1 - ssim) / 2 - budgets
+                better = (over > 0) | ((excess <= 0) & (losses[:, 1] > used))
+                over, used = torch.where(better, excess, over), torch.where(better, losses[:, 1], used)
+                self.best = [torch.where(_wide(better), *pair) for pair in zip(layers, self.best, strict=True)]
+                scales *= torch.sqrt(aims[:, None] / losses).clamp(*FIT_RANGE)
+        self.best_loss = torch.zeros_like(self.best_loss)
 
     def finish(self, done: Tensor, iterations: int, seconds: float) -> dict[int, Mask]:
         """Takes the faces of ``done`` out of the batch; each with its best mask."""

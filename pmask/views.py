@@ -25,12 +25,18 @@ from pmask.geometry import (
 )
 from pmask.images import BLOCK, RGB
 from pmask.mask import Mask, face_ssim
+from pmask.sights import blurred
 
 GROWTH = 0.2
 """The face is the detector's box and this share of its sides more on each side: recognisers look at ears and hairline
 too, and the same budget spread wider is seen less."""
 RIM = 0.1
 """Share of the grown box over which a mask fades in from each side, so that it has no edge."""
+WALL_WINDOW = 15
+"""Pixels of the patch, about a tenth of a face."""
+WALL_SPREAD = 3 / 255
+"""A standard deviation of brightness within WALL_WINDOW. Beside the face a mask fades below it: ripples on a plain wall
+or sky are seen at once, and tell recognisers nothing."""
 PSNR_CEILING = 99.0
 """dB, stands for identical pixels."""
 
@@ -57,7 +63,8 @@ class View:
         self.to_frame = sampling_grid(frame_to_patch, frame, self._size, device)
         self.to_patch = sampling_grid(invert(frame_to_patch), self._size, frame, device)
         self.patch_boxes = [self._patch_slices(box) for box in (self.area, face.box)]
-        self.patch_window = self._window(self._size).to(device)
+        self._shown = self._unlike_a_wall(rgb)
+        self.patch_window = self._window(self._size)
 
     def _region(self, shape: tuple[int, ...]) -> tuple[slice, slice]:
         """Rows and columns of the photo that the face frame covers."""
@@ -85,8 +92,18 @@ class View:
         low, high = (matrix[:, :2] @ np.array(corner) + matrix[:, 2] for corner in ((x, y), (x + width, y + height)))
         return _clipped(low[1], high[1], self._size[0]), _clipped(low[0], high[0], self._size[1])
 
+    def _unlike_a_wall(self, rgb: RGB) -> Tensor:
+        """(1, 1, h, w) in patch pixels: 1 in the detector's box and where there is texture, 0 where there is none."""
+        grey = self.patch(rgb).mean(1, keepdim=True)
+        variance = blurred(grey**2, WALL_WINDOW) - blurred(grey, WALL_WINDOW) ** 2
+        textured = (variance.clamp(min=0).sqrt() / WALL_SPREAD).clamp(max=1)
+        rows, columns = self.patch_boxes[-1]
+        textured[:, :, rows, columns] = 1
+        return blurred(textured, WALL_WINDOW)
+
     def _window(self, size: tuple[int, int]) -> Tensor:
-        """(1, 1, h, w) for the photo's region in ``size`` pixels: 0 outside the face's area, rising to 1 within."""
+        """(1, 1, h, w) for the photo's region in ``size`` pixels: how much of a mask each takes, nothing outside the
+        face's area, rising to all within, but for plain walls."""
         x, y, width, height = self.area
         edges = []
         for pixels, region, low, side in ((size[0], self.rows, y, height), (size[1], self.columns, x, width)):
@@ -94,7 +111,8 @@ class View:
             place = (torch.arange(pixels) + 0.5) * step + region.start - 0.5
             inside = ((side / 2 - (place - low - side / 2).abs()) / (RIM * side)).clamp(0, 1)
             edges.append(inside * inside * (3 - 2 * inside))
-        return torch.einsum("y,x->yx", *edges)[None, None]
+        shown = self._shown if self._shown.shape[-2:] == size else F.interpolate(self._shown, size, mode="bilinear")
+        return torch.einsum("y,x->yx", *edges)[None, None].to(self._device) * shown
 
     def patch(self, rgb: RGB) -> Tensor:
         """(1, 3, h, w) in [0, 1] of the photo's pixels around the face."""
@@ -118,7 +136,7 @@ class View:
         shift = np.array([[1.0, 0.0, self.columns.start], [0.0, 1.0, self.rows.start]])
         matrix = compose(invert(self._frame_to_photo), shift)
         grid = sampling_grid(matrix, size, (FRAME_SIZE, FRAME_SIZE), self._device)
-        values = sample(mask.values, grid) * self._window(size).to(self._device)
+        values = sample(mask.values, grid) * self._window(size)
         return np.asarray(values[0].permute(1, 2, 0).cpu())
 
 
