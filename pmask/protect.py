@@ -33,9 +33,11 @@ FACES_AT_ONCE = 8
 MENDS = 2
 """How often a face whose delivered bytes just miss its goals or its budget is searched again, from where it was."""
 MEND_ITERATIONS = 15
+MEND_EXCESS = 1.05
+"""Times its budget from which a face is searched again. Below, the mask is made weaker, which takes no time."""
 SHRINKS = 3
-"""How often masks that are over the budget even so, since neighbours' masks reach into them, are made weaker."""
-SHRINK_MARGIN = 0.98
+"""How often masks that are over the budget still, since neighbours' masks reach into them, are made weaker."""
+SHRINK_MARGIN = 0.99
 LEFT_OUT_IOU = 0.5
 """A face is left out that overlaps a box which the person left out at least this much."""
 WORTH_MENDING = 0.95
@@ -540,9 +542,9 @@ def _left_alone(found: int, chosen: int, options: MaskOptions) -> Status | None:
 
 
 def _worth_mending(face: FaceReport, target: Target) -> bool:
-    """Whether the delivered face is over its budget, or a little short of its goals."""
+    """Whether the delivered face is well over its budget, or a little short of its goals."""
     close = all(distance.after >= WORTH_MENDING * distance.goal for distance in face.distances.values())
-    return (1 - face.ssim) / 2 > target.budget or (close and not face.converged)
+    return (1 - face.ssim) / 2 > MEND_EXCESS * target.budget or (close and not face.converged)
 
 
 def _harder(aim: Target, report: FaceReport, budget: float, crowd: int) -> Target:

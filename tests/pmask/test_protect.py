@@ -297,3 +297,22 @@ def test_a_device_that_is_not_here_is_refused_with_those_that_are():
     """A typing error must not fall back to an hour on the CPU."""
     with pytest.raises(DeviceUnavailable, match=r"auto.*cpu"):
         choose_device("tpu")
+
+
+@pytest.mark.parametrize(("stronger", "searches"), [(1.02, 1), (1.3, 2)])
+def test_a_mask_a_little_over_its_budget_is_made_weaker_not_searched_again(
+    protector, original, monkeypatch, stronger, searches
+):
+    """Files take a little more or less than the search foresaw, and a second search takes seconds."""
+    quick = Protector(device="cpu", search=replace(protector._settings, iterations=8), judges=())
+    search, made = quick._search, []
+
+    def heavy_handed(*args):
+        made.append(1)
+        scale = stronger if len(made) == 1 else 1
+        return [replace(mask, values=mask.values * scale) for mask in search(*args)]
+
+    monkeypatch.setattr(quick, "_search", heavy_handed)
+    (face,) = quick.protect(original, MaskOptions(team=("sface",))).report.faces
+    assert len(made) == searches
+    assert 0.007 < (1 - face.ssim) / 2 <= 0.017
