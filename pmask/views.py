@@ -62,7 +62,7 @@ class View:
         frame = (FRAME_SIZE, FRAME_SIZE)
         self.to_frame = sampling_grid(frame_to_patch, frame, self._size, device)
         self.to_patch = sampling_grid(invert(frame_to_patch), self._size, frame, device)
-        self.patch_boxes = [self._patch_slices(box) for box in (self.area, face.box)]
+        self.patch_boxes = self._patch_slices(self.area), self._patch_slices(face.box)
         self._shown = self._unlike_a_wall(rgb)
         self.patch_window = self._window(self._size)
 
