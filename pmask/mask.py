@@ -118,7 +118,8 @@ class Target:
 
     patch: (1, 3, h, w), the photo around the face, in [0, 1].
     to_frame: sampling grid that reads the face frame from the patch; to_patch: the patch from the face frame.
-    window: (1, 1, h, w), how much of a mask each pixel of the patch takes: 0 outside the box, 1 well inside.
+    window: (1, 1, h, w), how much of a mask each pixel of the patch takes: 0 outside the mask's area and on plain walls
+        around the detector's box, 1 well inside.
     boxes: rows and columns of the patch in which SSIM is taken, the mask's area and within it the detector's box; the
         lowest counts.
     encoded: what the photo's own lossy encoding makes of a patch, or None where it is lossless.
@@ -149,8 +150,10 @@ class Target:
     def ssims(self, masked: Tensor) -> Tensor:
         """SSIM (scales, boxes) of a masked patch."""
         pairs = [(self.patch[:, :, rows, columns], masked[:, :, rows, columns]) for rows, columns in self.boxes]
-        shrunk = [[[F.avg_pool2d(image, scale) for image in pair] for pair in pairs] for scale in self.scales()]
-        return torch.stack([torch.cat([face_ssim(*pair) for pair in scale]) for scale in shrunk])
+        result = [torch.cat([face_ssim(*pair) for pair in pairs])]
+        for scale in self.scales()[1:]:
+            result.append(torch.cat([face_ssim(*(F.avg_pool2d(image, scale) for image in pair)) for pair in pairs]))
+        return torch.stack(result)
 
     def ssim(self, masked: Tensor) -> Tensor:
         """SSIM (1) of a masked patch, the lowest over scales and boxes."""
@@ -223,6 +226,11 @@ def _ease(target: Target, power: float) -> Tensor:
     return sample(hides**power, target.to_frame, padding="border")
 
 
+def _budgets(targets: Sequence[Target], device: torch.device) -> Tensor:
+    """The targets' budgets (targets)."""
+    return torch.tensor([target.budget for target in targets], device=device)
+
+
 def _inside(target: Target) -> Tensor:
     """(1, 1, FRAME_SIZE, FRAME_SIZE): 1 in the detector's box, 0 around it."""
     box = torch.zeros_like(target.window)
@@ -231,11 +239,11 @@ def _inside(target: Target) -> Tensor:
     return blurred(sample(box, target.to_frame), FIT_BLUR)
 
 
-def _losses(target: Target, masked: Tensor) -> Tensor:
-    """1 - SSIM (2) of a masked patch around the detector's box, over the windows that are not all within it, and in
-    the box; at the scale at which it is the higher."""
-    area, box = (1 - target.ssims(masked)).unbind(1)
-    sides = [[side.stop - side.start for side in box] for box in target.boxes]
+def _losses(target: Target, ssims: Tensor) -> Tensor:
+    """1 - SSIM (2) around the detector's box, over the windows that are not all within it, and in the box, at the scale
+    at which it is the higher. ssims: (scales, boxes) of the target's masked patch."""
+    area, box = (1 - ssims).unbind(1)
+    sides = [[side.stop - side.start for side in pair] for pair in target.boxes]
     windows = [
         [math.prod(max(1, side // scale + 1 - SSIM_WINDOW) for side in pair) for pair in sides]
         for scale in target.scales()
@@ -330,15 +338,16 @@ class _State:
         self.best_loss = torch.full((len(targets),), torch.inf, device=device)
         self.best = [torch.zeros_like(layer) for layer in self.layers]
 
-    def shown(
-        self, faces: Sequence[Target], layers: Sequence[Tensor] | None = None
-    ) -> tuple[list[Tensor], Tensor, Tensor]:
+    def shown(self, faces: Sequence[Target]) -> tuple[list[Tensor], Tensor, Tensor]:
         """The masked patches, their SSIM (faces) and the budgets (faces) that the search keeps to."""
-        values = compose_layers(self.layers if layers is None else layers, self.search.colour)
-        patches = [masked_patch(target, values[i : i + 1]) for i, target in enumerate(faces)]
+        patches = self.patches(faces, self.layers)
         ssim = torch.cat([target.ssim(patch) for target, patch in zip(faces, patches, strict=True)])
-        budgets = torch.tensor([target.budget for target in faces], device=ssim.device)
-        return patches, ssim, budgets * (1 - self.search.ssim_margin)
+        return patches, ssim, _budgets(faces, ssim.device) * (1 - self.search.ssim_margin)
+
+    def patches(self, faces: Sequence[Target], layers: Sequence[Tensor]) -> list[Tensor]:
+        """The patches with the masks that these layers make."""
+        values = compose_layers(layers, self.search.colour)
+        return [masked_patch(target, values[i : i + 1]) for i, target in enumerate(faces)]
 
     def seen(self, patches: Sequence[Tensor], faces: Sequence[Target]) -> Tensor:
         """The face frames of masked patches, each as one of the sights would show it."""
@@ -414,16 +423,18 @@ class _State:
         inside = torch.cat([_inside(target) for target in faces])
         shares = [F.interpolate(inside, layer.shape[-2:], mode="area") for layer in self.average]
         scales = torch.ones(len(faces), 2, device=inside.device)
-        budgets = torch.tensor([target.budget for target in faces], device=inside.device)
+        budgets = _budgets(faces, inside.device)
+        aims = budgets * (1 - self.search.ssim_margin)
         over, used = torch.full_like(budgets, torch.inf), torch.zeros_like(budgets)
         with torch.no_grad():
             for _ in range(FITS):
                 around, face = (_wide(scale) for scale in scales.unbind(1))
                 parts = zip(self.average, shares, strict=True)
                 layers = [average * torch.lerp(around, face, share) for average, share in parts]
-                patches, ssim, aims = self.shown(faces, layers)
-                losses = torch.stack([_losses(*pair) for pair in zip(faces, patches, strict=True)]) / 2
-                excess = (1 - ssim) / 2 - budgets
+                shown = zip(faces, self.patches(faces, layers), strict=True)
+                ssims = [target.ssims(patch) for target, patch in shown]
+                losses = torch.stack([_losses(*pair) for pair in zip(faces, ssims, strict=True)]) / 2
+                excess = (1 - torch.stack([ssim.amin() for ssim in ssims])) / 2 - budgets
                 better = (over > 0) | ((excess <= 0) & (losses[:, 1] > used))
                 over, used = torch.where(better, excess, over), torch.where(better, losses[:, 1], used)
                 self.best = [torch.where(_wide(better), *pair) for pair in zip(layers, self.best, strict=True)]

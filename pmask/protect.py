@@ -31,7 +31,8 @@ from pmask.views import View, paste, quality
 FACES_AT_ONCE = 8
 """Faces in one batch of the search; a crowd goes in several, so that memory does not grow with it."""
 MENDS = 2
-"""How often a face whose delivered bytes just miss its goals or its budget is searched again, from where it was."""
+"""How often a face whose delivered bytes just miss its goals, or clearly its budget, is searched again from where it
+was."""
 MEND_ITERATIONS = 15
 MEND_EXCESS = 1.05
 """Times its budget from which a face is searched again. Below, the mask is made weaker, which takes no time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,7 @@ class View:
     """
 
     def __init__(self, rgb: RGB, face: Face, device: torch.device) -> None:
-        self.face, self._device = face, device
+        self.face, self._device, self._rgb = face, device, rgb
         alignment = similarity(face.landmarks)
         self._frame_to_photo = frame_to(alignment)
         self.rows, self.columns = self._region(rgb.shape)
@@ -63,8 +64,6 @@ class View:
         self.to_frame = sampling_grid(frame_to_patch, frame, self._size, device)
         self.to_patch = sampling_grid(invert(frame_to_patch), self._size, frame, device)
         self.patch_boxes = self._patch_slices(self.area), self._patch_slices(face.box)
-        self._shown = self._unlike_a_wall(rgb)
-        self.patch_window = self._window(self._size)
 
     def _region(self, shape: tuple[int, ...]) -> tuple[slice, slice]:
         """Rows and columns of the photo that the face frame covers."""
@@ -92,9 +91,16 @@ class View:
         low, high = (matrix[:, :2] @ np.array(corner) + matrix[:, 2] for corner in ((x, y), (x + width, y + height)))
         return _clipped(low[1], high[1], self._size[0]), _clipped(low[0], high[0], self._size[1])
 
-    def _unlike_a_wall(self, rgb: RGB) -> Tensor:
-        """(1, 1, h, w) in patch pixels: 1 in the detector's box and where there is texture, 0 where there is none."""
-        grey = self.patch(rgb).mean(1, keepdim=True)
+    @cached_property
+    def patch_window(self) -> Tensor:
+        """(1, 1, h, w): how much of a mask each pixel of the patch takes."""
+        return self._window(self._size)
+
+    @cached_property
+    def _unlike_a_wall(self) -> Tensor:
+        """(1, 1, h, w) in patch pixels: 1 in the detector's box and where there is texture, 0 where there is none. Most
+        views only show a face to recognisers and never need it."""
+        grey = self.patch(self._rgb).mean(1, keepdim=True)
         variance = blurred(grey**2, WALL_WINDOW) - blurred(grey, WALL_WINDOW) ** 2
         textured = (variance.clamp(min=0).sqrt() / WALL_SPREAD).clamp(max=1)
         rows, columns = self.patch_boxes[-1]
@@ -111,7 +117,9 @@ class View:
             place = (torch.arange(pixels) + 0.5) * step + region.start - 0.5
             inside = ((side / 2 - (place - low - side / 2).abs()) / (RIM * side)).clamp(0, 1)
             edges.append(inside * inside * (3 - 2 * inside))
-        shown = self._shown if self._shown.shape[-2:] == size else F.interpolate(self._shown, size, mode="bilinear")
+        shown = self._unlike_a_wall
+        if shown.shape[-2:] != size:
+            shown = F.interpolate(shown, size, mode="bilinear")
         return torch.einsum("y,x->yx", *edges)[None, None].to(self._device) * shown
 
     def patch(self, rgb: RGB) -> Tensor:
