@@ -43,7 +43,7 @@ TEXTURE_WINDOW = 9
 """Pixels: the width that holds most of SSIM's Gaussian, two of its standard deviations and more to each side."""
 LARGE_FACE = 160
 """Pixels. SSIM's window sees 11 of them, so in a large picture of a face it misses broad shading, which people see:
-such a face is judged at half its size as well."""
+such a face is judged at half its size as well, and its masks are finer (Search.fine, Search.around)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,12 @@ class Search:
     step, last_step: how far a layer's cells move in the first and in the last iteration, as a root mean square over the
         face, in units of the photo's range [0, 1]. With Adam, how far each cell moves.
     texture: how much farther a step goes where the photo's texture hides it (the power in _ease; 0: not at all).
+    fine: pixels of the face frame. A large face's steps lose their own average over so wide a square: SSIM hardly sees
+        shading that is broader, and people do (0: broad shading too).
+    around: how strong a large face's mask is around the detector's box, beside what the budget allows there: hair and
+        background tell recognisers little, and ripples and spots in them are seen.
+    brightness: the most that a large face's mask may change a pixel's brightness, in units of [0, 1]; without a limit
+        a nostril may turn black. These three cost large faces some of what they protect better than small ones.
     noise: the most of a mask's random start, in units of [0, 1]: at zero the angle has no direction to grow in.
     iterations: the most that are made; 40 fool a recogniser outside the team less, 120 no more.
     momentum: of the mean gradient. curvature: of Adam's mean square, or None for steps along the mean gradient itself:
@@ -79,6 +85,9 @@ class Search:
     step: float = 1.25 / 255
     last_step: float = 0.5 / 255
     texture: float = 0.5
+    fine: int = 18
+    around: float = 0.5
+    brightness: float = 40 / 255
     noise: float = 0.5 / 255
     iterations: int = 60
     momentum: float = 0.9
@@ -104,6 +113,9 @@ PAPER_SEARCH = Search(
     step=3 / 255,
     last_step=1 / 255,
     texture=0.0,
+    fine=0,
+    around=1.0,
+    brightness=math.inf,
     curvature=0.99,
     noise=4 / 255,
     kappa_range=(1 / 64, 64.0),
@@ -143,9 +155,14 @@ class Target:
     grey: bool
     encoded: Callable[[Tensor], Tensor] | None = None
 
+    @property
+    def is_large(self) -> bool:
+        """Whether the face is so large that people see broad shading before SSIM does."""
+        return bool(min(side.stop - side.start for side in self.boxes[1]) >= LARGE_FACE)
+
     def scales(self) -> tuple[int, ...]:
         """The shares of its size at which a face of this size is looked at, one over each of these."""
-        return (1, 2) if min(side.stop - side.start for side in self.boxes[1]) >= LARGE_FACE else (1,)
+        return (1, 2) if self.is_large else (1,)
 
     def ssims(self, masked: Tensor) -> Tensor:
         """SSIM (scales, boxes) of a masked patch."""
@@ -211,8 +228,9 @@ def face_ssim(original: Tensor, masked: Tensor) -> Tensor:
     return result
 
 
-def _ease(target: Target, power: float) -> Tensor:
-    """(1, 1, FRAME_SIZE, FRAME_SIZE): how far a step goes in each place, beside others.
+def _ease(target: Target, power: float, around: float) -> Tensor:
+    """(1, 1, FRAME_SIZE, FRAME_SIZE): how far a step goes in each place, beside others; around the detector's box
+    ``around`` times as far.
 
     SSIM hides changes in texture: one of variance v that is not part of the picture's own structure costs about
     v / (2 variance + C2) (https://doi.org/10.1109/TIP.2003.819861, Eq. 13), averaged over the windows that see it.
@@ -223,7 +241,7 @@ def _ease(target: Target, power: float) -> Tensor:
     hides = 1 / blurred(1 / (2 * variance + SSIM_FLOOR), TEXTURE_WINDOW)
     rows, columns = target.boxes[-1]
     hides = hides.clamp(max=MOST_EASE * float(hides[:, :, rows, columns].median()))
-    return sample(hides**power, target.to_frame, padding="border")
+    return sample(hides**power, target.to_frame, padding="border") * _beside(target, around)
 
 
 def _budgets(targets: Sequence[Target], device: torch.device) -> Tensor:
@@ -237,6 +255,11 @@ def _inside(target: Target) -> Tensor:
     rows, columns = target.boxes[1]
     box[:, :, rows, columns] = 1
     return blurred(sample(box, target.to_frame), FIT_BLUR)
+
+
+def _beside(target: Target, around: float) -> Tensor:
+    """(1, 1, FRAME_SIZE, FRAME_SIZE): 1 in the detector's box and ``around`` around it; 1 everywhere in small faces."""
+    return 1 - (1 - around) * (1 - _inside(target)) * target.is_large
 
 
 def _losses(target: Target, ssims: Tensor) -> Tensor:
@@ -332,8 +355,9 @@ class _State:
         self.average = [layer.detach().clone() for layer in self.layers]
         self.first = [torch.zeros_like(layer) for layer in self.layers]
         self.second = [torch.zeros_like(layer) for layer in self.layers]
-        ease = torch.cat([_ease(target, search.texture) for target in targets])
+        ease = torch.cat([_ease(target, search.texture, search.around) for target in targets])
         self.ease = [F.interpolate(ease, (size, size), mode="area") for size in search.layers]
+        self.large = torch.tensor([float(target.is_large) for target in targets], device=device)
         self.kappa = torch.full((len(targets),), search.kappa, device=device)
         self.best_loss = torch.full((len(targets),), torch.inf, device=device)
         self.best = [torch.zeros_like(layer) for layer in self.layers]
@@ -346,8 +370,13 @@ class _State:
 
     def patches(self, faces: Sequence[Target], layers: Sequence[Tensor]) -> list[Tensor]:
         """The patches with the masks that these layers make."""
-        values = compose_layers(layers, self.search.colour)
+        values = self.composed(layers, self.large)
         return [masked_patch(target, values[i : i + 1]) for i, target in enumerate(faces)]
+
+    def composed(self, layers: Sequence[Tensor], large: Tensor) -> Tensor:
+        """The masks that these layers make, of faces that are ``large`` (1) or not (0)."""
+        limits = torch.where(large > 0, self.search.brightness, math.inf)
+        return compose_layers(layers, self.search.colour, limits)
 
     def seen(self, patches: Sequence[Tensor], faces: Sequence[Target]) -> Tensor:
         """The face frames of masked patches, each as one of the sights would show it."""
@@ -405,7 +434,7 @@ class _State:
         """Where each layer goes, of length one: for a root mean square over the face or, with Adam, for each cell."""
         ways, curvature = [], self.search.curvature
         for gradient, first, second, ease in zip(gradients, self.first, self.second, self.ease, strict=True):
-            way = first.lerp_(gradient, 1 - self.search.momentum) * ease
+            way = first.lerp_(self.finer(gradient), 1 - self.search.momentum) * ease
             if curvature is None:
                 ways.append(way / _wide(way.square().flatten(1).mean(1).sqrt().clamp(min=1e-12)))
                 continue
@@ -414,23 +443,32 @@ class _State:
             ways.append(way / (1 - self.search.momentum**self.steps) / (spread + 1e-8))
         return ways
 
+    def finer(self, gradient: Tensor) -> Tensor:
+        """A layer's gradient, of large faces without what is broad in it."""
+        if not self.search.fine or not bool(self.large.any()):
+            return gradient
+        cells = self.search.fine * gradient.shape[-1] / FRAME_SIZE
+        return gradient - _wide(self.large) * blurred(gradient, 2 * int(cells / 2) + 1)
+
     def fit(self, faces: Sequence[Target]) -> None:
         """Takes the averages for the best, scaled until they use their budgets up and no more: the face by one factor,
-        what is around it by another, for with one alone the busier of the two would keep the other from its budget.
-        What a codec takes jumps with the scale, so of the rounds the one counts that came nearest from below."""
+        what is around it by another, for with one alone the busier of the two would keep the other from its budget;
+        around a large face only a part of it is wanted. What a codec takes jumps with the scale, so of the rounds the
+        one counts that came nearest from below."""
         if not faces:
             return
         inside = torch.cat([_inside(target) for target in faces])
         shares = [F.interpolate(inside, layer.shape[-2:], mode="area") for layer in self.average]
         scales = torch.ones(len(faces), 2, device=inside.device)
         budgets = _budgets(faces, inside.device)
-        aims = budgets * (1 - self.search.ssim_margin)
+        parts = torch.stack([1 - self.large * (1 - self.search.around**2), torch.ones_like(self.large)], 1)
+        aims = budgets[:, None] * (1 - self.search.ssim_margin) * parts
         over, used = torch.full_like(budgets, torch.inf), torch.zeros_like(budgets)
         with torch.no_grad():
             for _ in range(FITS):
                 around, face = (_wide(scale) for scale in scales.unbind(1))
-                parts = zip(self.average, shares, strict=True)
-                layers = [average * torch.lerp(around, face, share) for average, share in parts]
+                shared = zip(self.average, shares, strict=True)
+                layers = [average * torch.lerp(around, face, share) for average, share in shared]
                 shown = zip(faces, self.patches(faces, layers), strict=True)
                 ssims = [target.ssims(patch) for target, patch in shown]
                 losses = torch.stack([_losses(*pair) for pair in zip(faces, ssims, strict=True)]) / 2
@@ -438,7 +476,7 @@ class _State:
                 better = (over > 0) | ((excess <= 0) & (losses[:, 1] > used))
                 over, used = torch.where(better, excess, over), torch.where(better, losses[:, 1], used)
                 self.best = [torch.where(_wide(better), *pair) for pair in zip(layers, self.best, strict=True)]
-                scales *= torch.sqrt(aims[:, None] / losses).clamp(*FIT_RANGE)
+                scales *= torch.sqrt(aims / losses).clamp(*FIT_RANGE)
         self.best_loss = torch.zeros_like(self.best_loss)
 
     def finish(self, done: Tensor, iterations: int, seconds: float) -> dict[int, Mask]:
@@ -448,9 +486,8 @@ class _State:
             # a mask that never came within the budget is on its way there: better than none
             found = bool(self.best_loss[i] < torch.inf)
             layers = tuple(layer.detach()[i : i + 1] for layer in (self.best if found else self.layers))
-            finished[self.faces[i]] = Mask(
-                values=compose_layers(layers, self.search.colour), layers=layers, iterations=iterations, seconds=seconds
-            )
+            values = self.composed(layers, self.large[i : i + 1])
+            finished[self.faces[i]] = Mask(values=values, layers=layers, iterations=iterations, seconds=seconds)
         if finished:
             keep = ~done.to(self.kappa.device)
             self.faces = [face for face in self.faces if face not in finished]
@@ -459,18 +496,26 @@ class _State:
             self.ease = [part[keep] for part in self.ease]
             self.best, self.best_loss = [best[keep] for best in self.best], self.best_loss[keep]
             self.average = [average[keep] for average in self.average]
-            self.kappa, self.met = self.kappa[keep], self.met[keep]
+            self.kappa, self.met, self.large = self.kappa[keep], self.met[keep], self.large[keep]
         return finished
 
 
-def compose_layers(layers: Sequence[Tensor], colour: float) -> Tensor:
-    """The mask (faces, 3, FRAME_SIZE, FRAME_SIZE) that layers of one or three channels make."""
+def compose_layers(layers: Sequence[Tensor], colour: float, brightness: Tensor) -> Tensor:
+    """The mask (faces, 3, FRAME_SIZE, FRAME_SIZE) that layers of one or three channels make. colour: the most that it
+    changes a pixel's colour; brightness (faces): the most that it changes its brightness, or inf."""
     size = (FRAME_SIZE, FRAME_SIZE)
     mask = torch.stack([F.interpolate(layer, size, mode="bilinear", align_corners=False) for layer in layers]).sum(0)
     if mask.shape[1] == 1:
-        return mask.expand(-1, 3, -1, -1)
-    brightness = (mask * torch.tensor(LUMA, device=mask.device).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
-    return brightness + colour * torch.tanh((mask - brightness) / colour)
+        return _held(mask, brightness).expand(-1, 3, -1, -1)
+    shade = (mask * torch.tensor(LUMA, device=mask.device).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
+    return _held(shade, brightness) + colour * torch.tanh((mask - shade) / colour)
+
+
+def _held(values: Tensor, most: Tensor) -> Tensor:
+    """Values (faces, ...) held softly within each face's ``most``, which may be inf."""
+    unlimited = torch.isinf(most)
+    limit = _wide(most.masked_fill(unlimited, 1.0))
+    return torch.where(_wide(unlimited), values, limit * torch.tanh(values / limit))
 
 
 def _wide(per_face: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from pmask import mask as mask_module
 from pmask.errors import Cancelled
 from pmask.geometry import FRAME_SIZE, invert, sampling_grid
 from pmask.mask import (
+    DEFAULT_SEARCH,
     LUMA,
     PAPER_SEARCH,
     Search,
@@ -27,7 +28,7 @@ from pmask.mask import (
     reverse_triplet_loss,
     search_masks,
 )
-from pmask.sights import Sights
+from pmask.sights import Sights, blurred
 
 CPU = torch.device("cpu")
 QUICK = replace(PAPER_SEARCH, iterations=60)
@@ -52,18 +53,21 @@ class Tiny(nn.Module):
 TEAM = {"one": Tiny(1), "two": Tiny(2)}
 
 
-def target(seed: int = 0, budget: float = 0.017, reach: float = 0.5, grey: bool = False, **changes) -> Target:
-    """A face of noise in a patch of 150 pixels that the frame covers whole."""
+def target(
+    seed: int = 0, budget: float = 0.017, reach: float = 0.5, grey: bool = False, side: int = 150, **changes
+) -> Target:
+    """A face of noise in a patch of ``side`` pixels that the frame covers whole."""
     torch.manual_seed(seed)
-    matrix = torch.tensor([[150 / FRAME_SIZE, 0, -0.25], [0, 150 / FRAME_SIZE, -0.25]], dtype=torch.float64).numpy()
+    scale, size = side / FRAME_SIZE, (side, side)
+    matrix = torch.tensor([[scale, 0, -0.25], [0, scale, -0.25]], dtype=torch.float64).numpy()
     coarse = torch.rand(1, 1 if grey else 3, 12, 12)
-    patch = F.interpolate(coarse, (150, 150), mode="bicubic").clamp(0.1, 0.9).expand(-1, 3, -1, -1)
+    patch = F.interpolate(coarse, size, mode="bicubic").clamp(0.1, 0.9).expand(-1, 3, -1, -1)
     plain = Target(
         patch=patch,
-        to_frame=sampling_grid(matrix, (FRAME_SIZE, FRAME_SIZE), (150, 150), CPU),
-        to_patch=sampling_grid(invert(matrix), (150, 150), (FRAME_SIZE, FRAME_SIZE), CPU),
-        window=torch.ones(1, 1, 150, 150),
-        boxes=((slice(0, 150), slice(0, 150)), (slice(0, 150), slice(0, 150))),
+        to_frame=sampling_grid(matrix, (FRAME_SIZE, FRAME_SIZE), size, CPU),
+        to_patch=sampling_grid(invert(matrix), size, (FRAME_SIZE, FRAME_SIZE), CPU),
+        window=torch.ones(1, 1, *size),
+        boxes=((slice(0, side), slice(0, side)), (slice(0, side), slice(0, side))),
         references={},
         nearest={name: reach / 2 for name in TEAM},
         goals={name: reach for name in TEAM},
@@ -200,10 +204,24 @@ def test_a_grey_photo_gets_a_grey_mask():
 
 def test_colour_is_held_back():
     """However far a mask is driven, a pixel's colour moves no further than the limit."""
-    mask = compose_layers([torch.randn(1, 3, 8, 8)], colour=5 / 255)
+    mask = compose_layers([torch.randn(1, 3, 8, 8)], 5 / 255, torch.tensor([math.inf]))
     brightness = (mask * torch.tensor(LUMA).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
     assert float(brightness.abs().max()) > 0.5
     assert float((mask - brightness).abs().max()) <= 2 * 5 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_limit_to_brightness_is_each_faces_own(channels):
+    """Without one a nostril turns black; a small face takes what protects best."""
+    layer = torch.randn(1, channels, 8, 8).expand(2, -1, -1, -1).clone().requires_grad_()
+    masks = compose_layers([layer], 5 / 255, torch.tensor([40 / 255, math.inf]))
+    held, free = (masks.detach() * torch.tensor(LUMA).reshape(1, 3, 1, 1)).sum(1)
+    assert float(held.abs().max()) <= 45 / 255, "the limit, and what limiting colour adds"
+    assert float(free.abs().max()) > 0.5
+    (gradient,) = torch.autograd.grad(masks.sum(), layer)
+    assert bool(gradient.isfinite().all())
+    faint = compose_layers([layer.detach() * 1e-3], 5 / 255, torch.tensor([40 / 255, math.inf]))
+    assert torch.allclose(faint[0], faint[1], rtol=0.02), "what is within it is left as it is"
 
 
 def test_the_same_seed_gives_the_same_mask():
@@ -308,6 +326,34 @@ def test_an_outline_does_not_waver(monkeypatch):
     limited = at_the_edge()
     monkeypatch.setattr(mask_module, "MOST_EASE", math.inf)
     assert limited < 0.9 * at_the_edge()
+
+
+def test_a_large_face_is_not_shaded_broadly():
+    """SSIM hardly sees it; people see another light on the face. A small face takes what protects best."""
+
+    def broad_share(side: int, fine: int) -> float:
+        (mask,) = search_masks([target(reach=math.pi, side=side)], TEAM, search=Search(iterations=10, fine=fine))
+        return float(blurred(mask.values, 41).square().mean() / mask.values.square().mean())
+
+    assert broad_share(200, DEFAULT_SEARCH.fine) < 0.5 * broad_share(200, 0)
+    assert broad_share(150, DEFAULT_SEARCH.fine) == broad_share(150, 0)
+
+
+def test_a_large_faces_mask_is_fainter_around_the_face():
+    """Hair and background matter least to recognisers, and spots in them are seen first."""
+
+    def shares(side: int, box: slice) -> tuple[float, float]:
+        face = target(reach=math.pi, budget=0.008, side=side)
+        face = replace(face, boxes=(face.boxes[0], (box, box)))
+        (mask,) = search_masks([face], TEAM, search=Search(iterations=20))
+        around, inside = (mask_module._losses(face, face.ssims(masked_patch(face, mask.values))) / 2).tolist()
+        return around / 0.008, inside / 0.008
+
+    around, inside = shares(300, slice(60, 240))
+    assert 0.15 < around < 0.35
+    assert 0.96 < inside <= 1
+    around, inside = shares(150, slice(35, 115))
+    assert 0.96 < min(around, inside)
 
 
 def test_cancelling_stops_at_once():
