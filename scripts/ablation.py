@@ -12,6 +12,7 @@ are for reporting.
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Mapping
@@ -70,6 +71,9 @@ VARIANTS: Mapping[str, dict[str, object]] = {
     "delta 0.5": asked(delta=0.5),
     "delta 0.25": asked(delta=0.25),
     "texture hides nothing: steps as far everywhere": searched(texture=0.0),
+    "large faces: broad shading too": searched(fine=0),
+    "large faces: around the face as strong as the budget allows": searched(around=1.0),
+    "large faces: no limit to brightness": searched(brightness=math.inf),
     "steps of Adam": searched(**ADAM),
     "steps half as large": searched(step=DEFAULT_SEARCH.step / 2, last_step=DEFAULT_SEARCH.last_step / 2),
     "no running average": searched(memory=0.0),
