@@ -5,9 +5,9 @@ import { PMaskError } from "./errors.js";
 import { hostIn } from "./sites.js";
 
 /**
- * Points on the curve that docs/protection.md measured: omega is half of one minus SSIM. With "strong" 99 of 100 searches
- * for a small face did not find the person first, with "balanced" 86, with "fine" 47; for a large face 100, 100 (measured
- * with omega 0.012) and 90.
+ * Points on the curve that docs/protection.md measured: omega is half of one minus SSIM. With "strong" 98 of 100 searches
+ * for a small face did not find the person first, with "balanced" 86, with "fine" 51; for a large face 100, 98 (measured
+ * with omega 0.012) and 85.
  */
 export const PRESETS = Object.freeze({
   fine: { delta: 1, omega: 0.0085 },

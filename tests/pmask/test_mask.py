@@ -213,6 +213,7 @@ def test_colour_is_held_back():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_limit_to_brightness_is_each_faces_own(channels):
     """Without one a nostril turns black; a small face takes what protects best."""
+    torch.manual_seed(0)
     layer = torch.randn(1, channels, 8, 8).expand(2, -1, -1, -1).clone().requires_grad_()
     masks = compose_layers([layer], 5 / 255, torch.tensor([40 / 255, math.inf]))
     held, free = (masks.detach() * torch.tensor(LUMA).reshape(1, 3, 1, 1)).sum(1)
@@ -221,7 +222,7 @@ def test_a_limit_to_brightness_is_each_faces_own(channels):
     (gradient,) = torch.autograd.grad(masks.sum(), layer)
     assert bool(gradient.isfinite().all())
     faint = compose_layers([layer.detach() * 1e-3], 5 / 255, torch.tensor([40 / 255, math.inf]))
-    assert torch.allclose(faint[0], faint[1], rtol=0.02), "what is within it is left as it is"
+    assert torch.allclose(faint[0], faint[1], atol=1e-5), "what is within it is left as it is"
 
 
 def test_the_same_seed_gives_the_same_mask():
