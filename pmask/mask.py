@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from pytorch_msssim import ssim as windowed_ssim
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from pmask.errors import Cancelled
 from pmask.geometry import FRAME_SIZE, sample
-from pmask.sights import Sights, blurred
+from pmask.recording import Recorded
+from pmask.sights import Sights, blurred, laid
 
 FITS = 6
 """Rounds in which a mask is scaled to its budget. Each leaves a tenth or so of what it was off, as 1 - SSIM grows with
@@ -34,6 +37,7 @@ Embed = Callable[[Tensor], Tensor]
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601's weights of red, green and blue, as JPEG uses them."""
 SSIM_WINDOW = 11
+SSIM_SIGMA = 1.5
 SSIM_FLOOR = 0.03**2
 """Wang's C2 for pixels in [0, 1]: the variance at which a flat place begins to hide changes."""
 MOST_EASE = 2.0
@@ -199,15 +203,16 @@ def goal(nearest_other: float, delta: float) -> float:
     return min(torch.pi, (1 + delta) * nearest_other)
 
 
-def reverse_triplet_loss(angles: Tensor, goal: float) -> Tensor:
-    """Eq. 4 for one face and one recogniser: angles (references) and goal in radians; result ().
+def reverse_triplet_loss(angles: Tensor, goals: Tensor) -> Tensor:
+    """Eq. 4 for each face (faces) and one recogniser: angles (faces, references), infinite where a face has fewer, and
+    goals (faces), all in radians.
 
     Eq. 4 has the minimum over D_l, the person's photos. The mean of their hinges is zero for the same masks, but leads
     away from the person, where the minimum leads away from whichever photo is nearest: a recogniser that was left out
     of the team is fooled more. Each recogniser's hinge is divided by its goal: embeddings of unlike recognisers spread
     over cones of unlike width (dlib's goals are a third of sface's), and undivided the widest would outvote the others.
     """
-    return F.relu(goal - angles).mean() / goal
+    return F.relu(goals[:, None] - angles).sum(1) / angles.isfinite().sum(1) / goals
 
 
 def imperceptibility_loss(ssim: Tensor, omega: Tensor) -> Tensor:
@@ -224,8 +229,23 @@ def face_ssim(original: Tensor, masked: Tensor) -> Tensor:
     if any(short):
         pad = (0, short[1], 0, short[0])
         original, masked = (F.pad(image, pad, mode="replicate") for image in (original, masked))
-    result: Tensor = windowed_ssim(masked, original, data_range=1.0, win_size=SSIM_WINDOW, size_average=False)
+    window = _gaussian(original.shape[1], original.device)
+    result: Tensor = windowed_ssim(masked, original, data_range=1.0, size_average=False, win=window)
     return result
+
+
+@lru_cache
+def _gaussian(channels: int, device: torch.device) -> Tensor:
+    """SSIM's window (channels, 1, 1, SSIM_WINDOW), which stays on the device."""
+    place = torch.arange(SSIM_WINDOW, dtype=torch.float32) - SSIM_WINDOW // 2
+    bell = torch.exp(-(place**2) / (2 * SSIM_SIGMA**2))
+    return (bell / bell.sum()).expand(channels, 1, 1, -1).contiguous().to(device)
+
+
+@lru_cache
+def _luma(device: torch.device) -> Tensor:
+    """LUMA (1, 3, 1, 1), which stays on the device."""
+    return torch.tensor(LUMA, device=device).reshape(1, 3, 1, 1)
 
 
 def _ease(target: Target, power: float, around: float) -> Tensor:
@@ -242,11 +262,6 @@ def _ease(target: Target, power: float, around: float) -> Tensor:
     rows, columns = target.boxes[-1]
     hides = hides.clamp(max=MOST_EASE * float(hides[:, :, rows, columns].median()))
     return sample(hides**power, target.to_frame, padding="border") * _beside(target, around)
-
-
-def _budgets(targets: Sequence[Target], device: torch.device) -> Tensor:
-    """The targets' budgets (targets)."""
-    return torch.tensor([target.budget for target in targets], device=device)
 
 
 def _inside(target: Target) -> Tensor:
@@ -282,10 +297,18 @@ def masked_patch(target: Target, values: Tensor) -> Tensor:
     Where the photo's encoding is lossy the result has been through it; the gradient takes it for the identity (a
     straight-through estimator, https://arxiv.org/abs/1308.3432), so masks learn to survive it.
     """
-    masked = (target.patch + sample(values, target.to_patch) * target.window).clamp(0, 1)
-    if target.encoded is None:
-        return masked
-    return masked + (target.encoded(masked.detach()) - masked.detach())
+    masked = _painted(target, values)
+    return masked if target.encoded is None else masked + _taken(target.encoded, masked)
+
+
+def _painted(target: Target, values: Tensor) -> Tensor:
+    """The masked patch before it is encoded."""
+    return (target.patch + sample(values, target.to_patch) * target.window).clamp(0, 1)
+
+
+def _taken(encoded: Callable[[Tensor], Tensor], masked: Tensor) -> Tensor:
+    """What encoding does to a masked patch, without gradient."""
+    return encoded(masked.detach()) - masked.detach()
 
 
 def search_masks(
@@ -304,200 +327,251 @@ def search_masks(
     converge gets the averaged mask, scaled to its budget, or, without sights, the one within it that came closest.
     """
     began = time.monotonic()
-    state = _State(targets, search, seed, start)
+    state = _State(targets, list(team), search, seed, start)
     results: dict[int, Mask] = {}
     for iteration in range(1, search.iterations + 1):
         if cancelled():
             raise Cancelled("cancelled while the mask was being made")
-        faces = [targets[face] for face in state.faces]
-        patches, ssim, budgets = state.shown(faces)
-        triplet = _triplet_loss(state.seen(patches, faces), faces, state.lookers(team), search.goal_margin)
-        visible = imperceptibility_loss(ssim, budgets)
-        state.remember(triplet, visible)
-        done = state.steady(triplet, visible, len(team))
-        if iteration < search.iterations and not bool(done.all()):
-            state.step(triplet, visible, ssim, budgets)
+        state.show()
+        frames = state.look()
+        triplet = state.triplet_loss(frames, team)
+        done = state.judged(triplet)
+        if iteration < search.iterations and not all(done):
+            state.advance(torch.autograd.grad(triplet.sum(), frames)[0])
         results |= state.finish(done, iteration, time.monotonic() - began)
         on_iteration(max(iteration / search.iterations, len(results) / len(targets)))
         if not state.faces:
             break
-    if search.sights is not None:
-        state.fit([targets[face] for face in state.faces])
-    results |= state.finish(torch.ones(len(state.faces), dtype=torch.bool), search.iterations, time.monotonic() - began)
+    if search.sights is not None and state.faces:
+        state.fit()
+    results |= state.finish([True] * len(state.faces), search.iterations, time.monotonic() - began)
     return [results[face] for face in range(len(targets))]
 
 
-def _triplet_loss(frames: Tensor, faces: Sequence[Target], team: Mapping[str, Embed], margin: float) -> Tensor:
-    """Eq. 4 for each face (faces), the sum over the team, with goals times ``margin``."""
-    losses = []
-    for name, recogniser in team.items():
-        goals = [min(torch.pi, target.goals[name] * margin) for target in faces]
-        embeddings = zip(recogniser(frames), faces, goals, strict=True)
-        losses.append(torch.stack([reverse_triplet_loss(angle(e, t.references[name]), g) for e, t, g in embeddings]))
-    return torch.stack(losses).sum(0)
-
-
 class _State:
-    """What the search knows of each face still in the batch: its mask, the gradient's moments, kappa, the best."""
+    """What the search knows of each face still in the batch: its mask, the gradient's moments, kappa, the best.
 
-    def __init__(self, targets: Sequence[Target], search: Search, seed: int, start: Sequence[Mask] | None) -> None:
-        self.search, self.steps = search, 0
-        self.faces = list(range(len(targets)))
-        device, channels = targets[0].patch.device, 1 if targets[0].grey else 3
+    Most of its work is recorded on an NVIDIA card (pmask.recording). That work is in the methods that _record names:
+    they only start work on the device, and what goes from one to another stays in the same tensors.
+    """
+
+    def __init__(
+        self, targets: Sequence[Target], team: Sequence[str], search: Search, seed: int, start: Sequence[Mask] | None
+    ) -> None:
+        self.search, self.steps, self.team = search, 0, team
+        self.faces, self.targets = list(range(len(targets))), list(targets)
+        self.device, channels = targets[0].patch.device, 1 if targets[0].grey else 3
         self.chance = torch.Generator().manual_seed(seed)
-        self.met = torch.zeros(len(targets), dtype=torch.int64, device=device)
         if start is None:
             shapes = [(len(targets), channels, size, size) for size in search.layers]
             layers = [(torch.rand(shape, generator=self.chance) * 2 - 1) * search.noise for shape in shapes]
         else:
             layers = [torch.cat(parts) for parts in zip(*(mask.layers for mask in start), strict=True)]
-        self.layers = [layer.to(device).requires_grad_() for layer in layers]
-        self.average = [layer.detach().clone() for layer in self.layers]
-        self.first = [torch.zeros_like(layer) for layer in self.layers]
-        self.second = [torch.zeros_like(layer) for layer in self.layers]
+        self.layers = [layer.to(self.device) for layer in layers]
+        self.average = [layer.clone() for layer in self.layers]
+        self.first, self.second, self.best = ([torch.zeros_like(layer) for layer in self.layers] for _ in range(3))
         ease = torch.cat([_ease(target, search.texture, search.around) for target in targets])
         self.ease = [F.interpolate(ease, (size, size), mode="area") for size in search.layers]
-        self.large = torch.tensor([float(target.is_large) for target in targets], device=device)
-        self.kappa = torch.full((len(targets),), search.kappa, device=device)
-        self.best_loss = torch.full((len(targets),), torch.inf, device=device)
-        self.best = [torch.zeros_like(layer) for layer in self.layers]
+        self.large = self._each(float(target.is_large) for target in targets)
+        self.budgets = self._each(target.budget for target in targets)
+        self.kappa = torch.full_like(self.budgets, search.kappa)
+        self.met = torch.zeros_like(self.budgets)
+        self.best_loss = torch.full_like(self.budgets, torch.inf)
+        self._know(team)
+        self._record()
 
-    def shown(self, faces: Sequence[Target]) -> tuple[list[Tensor], Tensor, Tensor]:
-        """The masked patches, their SSIM (faces) and the budgets (faces) that the search keeps to."""
-        patches = self.patches(faces, self.layers)
-        ssim = torch.cat([target.ssim(patch) for target, patch in zip(faces, patches, strict=True)])
-        return patches, ssim, _budgets(faces, ssim.device) * (1 - self.search.ssim_margin)
+    def _each(self, values: Iterable[float]) -> Tensor:
+        """One number for each face (faces)."""
+        return torch.tensor(list(values), device=self.device)
 
-    def patches(self, faces: Sequence[Target], layers: Sequence[Tensor]) -> list[Tensor]:
-        """The patches with the masks that these layers make."""
-        values = self.composed(layers, self.large)
-        return [masked_patch(target, values[i : i + 1]) for i, target in enumerate(faces)]
+    def _know(self, team: Sequence[str]) -> None:
+        """The goals (faces) and references (faces, references, dim) of each member of the team; ``absent`` where a face
+        has fewer references than another."""
+        margin = self.search.goal_margin
+        self.goals = {
+            name: self._each(min(torch.pi, target.goals[name] * margin) for target in self.targets) for name in team
+        }
+        known = {name: [target.references[name] for target in self.targets] for name in team}
+        self.references = {name: pad_sequence(rows, batch_first=True) for name, rows in known.items()}
+        self.absent = {name: (rows == 0).all(-1) for name, rows in self.references.items()}
 
-    def composed(self, layers: Sequence[Tensor], large: Tensor) -> Tensor:
-        """The masks that these layers make, of faces that are ``large`` (1) or not (0)."""
-        limits = torch.where(large > 0, self.search.brightness, math.inf)
-        return compose_layers(layers, self.search.colour, limits)
+    def _record(self) -> None:
+        """Begins the recordings anew, for these faces."""
+        parts = (self._paint, self._measure, self._align, self._note, self._step)
+        self.paint, self.measure, self.align, self.note, self.step = (Recorded(part, self.device) for part in parts)
+        self.codecs = [None if target.encoded is None else torch.zeros_like(target.patch) for target in self.targets]
+        self.placements = torch.zeros(len(self.faces), 4, device=self.device)
+        self.triplet, self.pace = torch.zeros_like(self.budgets), torch.zeros(3, device=self.device)
+        self.pull = torch.zeros(len(self.faces), 3, FRAME_SIZE, FRAME_SIZE, device=self.device)
+        self.some_large = bool(self.large.any())
 
-    def seen(self, patches: Sequence[Tensor], faces: Sequence[Target]) -> Tensor:
-        """The face frames of masked patches, each as one of the sights would show it."""
-        sights, grids = self.search.sights, [target.to_frame for target in faces]
+    def show(self) -> None:
+        """The masked patches as they would be delivered, and their SSIM."""
+        self.paint()
+        for target, patch, codec in zip(self.targets, self.painted, self.codecs, strict=True):
+            if target.encoded is not None and codec is not None:
+                codec.copy_(_taken(target.encoded, patch))
+        self.measure()
+
+    def _paint(self) -> None:
+        self.leaves = [layer.detach().requires_grad_() for layer in self.layers]
+        values = self.composed(self.leaves, self.large)
+        self.painted = [_painted(target, values[i : i + 1]) for i, target in enumerate(self.targets)]
+
+    def _measure(self) -> None:
+        shown = zip(self.painted, self.codecs, strict=True)
+        self.patches = [patch if codec is None else patch + codec for patch, codec in shown]
+        self.ssims = [target.ssims(patch) for target, patch in zip(self.targets, self.patches, strict=True)]
+        self.ssim = torch.stack([ssims.amin() for ssims in self.ssims])
+        self.visible = imperceptibility_loss(self.ssim, self.budgets * (1 - self.search.ssim_margin))
+
+    def look(self) -> Tensor:
+        """The face frames (faces, 3, FRAME_SIZE, FRAME_SIZE) of the masked patches, each laid as the next of the sights
+        has it."""
+        sights = self.search.sights
         if sights is not None:
-            grids = [sights.aligned(grid, self.chance) for grid in grids]
-        frames = torch.cat([sample(patch, grid) for patch, grid in zip(patches, grids, strict=True)])
-        return frames if sights is None else sights.rendered(frames, self.chance)
+            self.placements.copy_(torch.stack([sights.placement(self.chance) for _ in self.faces]))
+        self.align()
+        return self.frames.detach().requires_grad_()
 
-    def lookers(self, team: Mapping[str, Embed]) -> Mapping[str, Embed]:
+    def _align(self) -> None:
+        grids = [target.to_frame for target in self.targets]
+        if self.search.sights is not None:
+            grids = [laid(*pair) for pair in zip(grids, self.placements, strict=True)]
+        self.frames = torch.cat([sample(*pair) for pair in zip(self.patches, grids, strict=True)])
+
+    def triplet_loss(self, frames: Tensor, team: Mapping[str, Embed]) -> Tensor:
+        """Eq. 4 for each face (faces), the sum over those of the team whose turn it is."""
+        if self.search.sights is not None:
+            frames = self.search.sights.rendered(frames, self.chance)
+        losses = []
+        for name in self.lookers():
+            angles = angle(team[name](frames)[:, None], self.references[name])
+            losses.append(reverse_triplet_loss(angles.masked_fill(self.absent[name], torch.inf), self.goals[name]))
+        return torch.stack(losses).sum(0)
+
+    def lookers(self) -> list[str]:
         """The members of the team whose turn it is."""
-        names = list(team)
-        many = self.search.looking(len(names))
-        turn = [names[(self.steps * many + i) % len(names)] for i in range(many)]
-        return {name: team[name] for name in turn}
+        many = self.search.looking(len(self.team))
+        return [self.team[(self.steps * many + i) % len(self.team)] for i in range(many)]
 
-    def steady(self, triplet: Tensor, visible: Tensor, members: int) -> Tensor:
-        """Which faces have met both losses for enough sights in a row."""
-        met = (triplet.detach() == 0) & (visible.detach() == 0)
-        self.met = (self.met + 1) * met
-        round_of_team = math.ceil(members / self.search.looking(members))
-        return self.met >= (1 if self.search.sights is None else max(self.search.steadiness, round_of_team))
+    def judged(self, triplet: Tensor) -> list[bool]:
+        """Which faces have met both losses for enough sights in a row; the best masks are kept."""
+        self.triplet.copy_(triplet.detach())
+        self.note()
+        round_of_team = math.ceil(len(self.team) / self.search.looking(len(self.team)))
+        enough = 1 if self.search.sights is None else max(self.search.steadiness, round_of_team)
+        return [met >= enough for met in self.met.tolist()]
 
-    def remember(self, triplet: Tensor, visible: Tensor) -> None:
-        """Keeps the masks that are within the budget and the best so far."""
-        loss = triplet.detach()
+    def _note(self) -> None:
+        within = self.visible.detach() == 0
         # sights differ in difficulty, so the latest mask is judged the best one; without them the nearest is
-        nearer = torch.ones_like(loss, dtype=torch.bool) if self.search.sights else loss < self.best_loss
-        better = (visible.detach() == 0) & nearer
-        self.best_loss = torch.where(better, loss, self.best_loss)
-        kept = zip(self.layers, self.best, strict=True)
-        self.best = [torch.where(_wide(better), layer.detach(), best) for layer, best in kept]
+        better = within if self.search.sights else within & (self.triplet < self.best_loss)
+        self.best_loss.copy_(torch.where(better, self.triplet, self.best_loss))
+        for layer, best in zip(self.layers, self.best, strict=True):
+            best.copy_(torch.where(_wide(better), layer, best))
+        self.met.copy_((self.met + 1) * (within & (self.triplet == 0)))
 
-    def step(self, triplet: Tensor, visible: Tensor, ssim: Tensor, budgets: Tensor) -> None:
-        """One step down Eq. 8, kappa's schedule, and the masks over the budget shrunk back to it."""
-        over = visible.detach() > 0
-        some_over = bool(over.any())
-        gradients = _unit(torch.autograd.grad(triplet.sum(), self.layers, retain_graph=some_over))
-        if some_over:
-            hide = _unit(torch.autograd.grad(visible.sum(), self.layers))
-            gradients = [pull + _wide(self.kappa) * away for pull, away in zip(gradients, hide, strict=True)]
-        self.kappa = (self.kappa * torch.where(over, 2.0, 0.5)).clamp(*self.search.kappa_range)
-        # 1 - SSIM grows with the square of the mask, so this factor brings it back to the budget
-        shrink = _wide(torch.where(over, torch.sqrt(2 * budgets / (1 - ssim.detach())), 1.0))
-        done = self.steps / self.search.iterations
-        step = self.search.step + (self.search.last_step - self.search.step) * done
+    def advance(self, pull: Tensor) -> None:
+        """One step down Eq. 8. pull: the gradient of the team's losses in the face frames."""
+        search, done = self.search, self.steps / self.search.iterations
         self.steps += 1
-        with torch.no_grad():
-            for layer, way in zip(self.layers, self.ways(gradients), strict=True):
-                layer.mul_(shrink).sub_(step * way)
-            for average, layer in zip(self.average, self.layers, strict=True):
-                average.lerp_(layer, 1 - self.search.memory)
+        step = search.step + (search.last_step - search.step) * done
+        begun = [1 - share**self.steps for share in (search.momentum, search.curvature or 0.0)]
+        self.pull.copy_(pull)
+        self.pace.copy_(torch.tensor([step, *begun]))
+        self.step()
+
+    def _step(self) -> None:
+        """Eq. 8's gradient, kappa's schedule, and the masks over the budget shrunk back to it."""
+        over = self.visible.detach() > 0
+        gradients = _unit(torch.autograd.grad(self.frames, self.leaves, self.pull, retain_graph=True))
+        hide = _unit(torch.autograd.grad(self.visible.sum(), self.leaves))
+        gradients = [pull + _wide(self.kappa) * away for pull, away in zip(gradients, hide, strict=True)]
+        self.kappa.copy_((self.kappa * torch.where(over, 2.0, 0.5)).clamp(*self.search.kappa_range))
+        # 1 - SSIM grows with the square of the mask, so this factor brings it back to the budget
+        allowed = self.budgets * (1 - self.search.ssim_margin)
+        shrink = _wide(torch.where(over, torch.sqrt(2 * allowed / (1 - self.ssim.detach())), 1.0))
+        for layer, way in zip(self.layers, self.ways(gradients), strict=True):
+            layer.mul_(shrink).sub_(self.pace[0] * way)
+        for average, layer in zip(self.average, self.layers, strict=True):
+            average.lerp_(layer, 1 - self.search.memory)
 
     def ways(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Where each layer goes, of length one: for a root mean square over the face or, with Adam, for each cell."""
         ways, curvature = [], self.search.curvature
+        _, momentum_begun, curvature_begun = self.pace.unbind()
         for gradient, first, second, ease in zip(gradients, self.first, self.second, self.ease, strict=True):
             way = first.lerp_(self.finer(gradient), 1 - self.search.momentum) * ease
             if curvature is None:
                 ways.append(way / _wide(way.square().flatten(1).mean(1).sqrt().clamp(min=1e-12)))
                 continue
             second.lerp_(gradient**2, 1 - curvature)
-            spread = (second / (1 - curvature**self.steps)).sqrt()
-            ways.append(way / (1 - self.search.momentum**self.steps) / (spread + 1e-8))
+            ways.append(way / momentum_begun / ((second / curvature_begun).sqrt() + 1e-8))
         return ways
 
     def finer(self, gradient: Tensor) -> Tensor:
         """A layer's gradient, of large faces without what is broad in it."""
-        if not self.search.fine or not bool(self.large.any()):
+        if not (self.search.fine and self.some_large):
             return gradient
         cells = self.search.fine * gradient.shape[-1] / FRAME_SIZE
         return gradient - _wide(self.large) * blurred(gradient, 2 * int(cells / 2) + 1)
 
-    def fit(self, faces: Sequence[Target]) -> None:
+    def composed(self, layers: Sequence[Tensor], large: Tensor) -> Tensor:
+        """The masks that these layers make, of faces that are ``large`` (1) or not (0)."""
+        return compose_layers(layers, self.search.colour, torch.where(large > 0, self.search.brightness, math.inf))
+
+    def fit(self) -> None:
         """Takes the averages for the best, scaled until they use their budgets up and no more: the face by one factor,
         what is around it by another, for with one alone the busier of the two would keep the other from its budget;
         around a large face only a part of it is wanted. What a codec takes jumps with the scale, so of the rounds the
         one counts that came nearest from below."""
-        if not faces:
-            return
-        inside = torch.cat([_inside(target) for target in faces])
+        inside = torch.cat([_inside(target) for target in self.targets])
         shares = [F.interpolate(inside, layer.shape[-2:], mode="area") for layer in self.average]
-        scales = torch.ones(len(faces), 2, device=inside.device)
-        budgets = _budgets(faces, inside.device)
+        scales = torch.ones(len(self.faces), 2, device=self.device)
         parts = torch.stack([1 - self.large * (1 - self.search.around**2), torch.ones_like(self.large)], 1)
-        aims = budgets[:, None] * (1 - self.search.ssim_margin) * parts
-        over, used = torch.full_like(budgets, torch.inf), torch.zeros_like(budgets)
+        aims = self.budgets[:, None] * (1 - self.search.ssim_margin) * parts
+        over, used = torch.full_like(self.budgets, torch.inf), torch.zeros_like(self.budgets)
         with torch.no_grad():
             for _ in range(FITS):
                 around, face = (_wide(scale) for scale in scales.unbind(1))
-                shared = zip(self.average, shares, strict=True)
-                layers = [average * torch.lerp(around, face, share) for average, share in shared]
-                shown = zip(faces, self.patches(faces, layers), strict=True)
-                ssims = [target.ssims(patch) for target, patch in shown]
-                losses = torch.stack([_losses(*pair) for pair in zip(faces, ssims, strict=True)]) / 2
-                excess = (1 - torch.stack([ssim.amin() for ssim in ssims])) / 2 - budgets
+                for layer, average, share in zip(self.layers, self.average, shares, strict=True):
+                    layer.copy_(average * torch.lerp(around, face, share))
+                self.show()
+                losses = torch.stack([_losses(*pair) for pair in zip(self.targets, self.ssims, strict=True)]) / 2
+                excess = (1 - self.ssim) / 2 - self.budgets
                 better = (over > 0) | ((excess <= 0) & (losses[:, 1] > used))
                 over, used = torch.where(better, excess, over), torch.where(better, losses[:, 1], used)
-                self.best = [torch.where(_wide(better), *pair) for pair in zip(layers, self.best, strict=True)]
+                pairs = zip(self.layers, self.best, strict=True)
+                self.best = [torch.where(_wide(better), *pair) for pair in pairs]
                 scales *= torch.sqrt(aims / losses).clamp(*FIT_RANGE)
         self.best_loss = torch.zeros_like(self.best_loss)
 
-    def finish(self, done: Tensor, iterations: int, seconds: float) -> dict[int, Mask]:
+    def finish(self, done: Sequence[bool], iterations: int, seconds: float) -> dict[int, Mask]:
         """Takes the faces of ``done`` out of the batch; each with its best mask."""
         finished = {}
         for i in (i for i in range(len(self.faces)) if done[i]):
             # a mask that never came within the budget is on its way there: better than none
             found = bool(self.best_loss[i] < torch.inf)
-            layers = tuple(layer.detach()[i : i + 1] for layer in (self.best if found else self.layers))
+            layers = tuple(layer[i : i + 1].clone() for layer in (self.best if found else self.layers))
             values = self.composed(layers, self.large[i : i + 1])
             finished[self.faces[i]] = Mask(values=values, layers=layers, iterations=iterations, seconds=seconds)
-        if finished:
-            keep = ~done.to(self.kappa.device)
-            self.faces = [face for face in self.faces if face not in finished]
-            self.layers = [layer.detach()[keep].requires_grad_() for layer in self.layers]
-            self.first, self.second = [part[keep] for part in self.first], [part[keep] for part in self.second]
-            self.ease = [part[keep] for part in self.ease]
-            self.best, self.best_loss = [best[keep] for best in self.best], self.best_loss[keep]
-            self.average = [average[keep] for average in self.average]
-            self.kappa, self.met, self.large = self.kappa[keep], self.met[keep], self.large[keep]
+        if finished and len(finished) < len(self.faces):
+            self._keep([i for i in range(len(self.faces)) if not done[i]])
+        elif finished:
+            self.faces = []
         return finished
+
+    def _keep(self, places: list[int]) -> None:
+        """Goes on with the faces at these places of the batch alone."""
+        self.faces, self.targets = [self.faces[i] for i in places], [self.targets[i] for i in places]
+        kept = torch.tensor(places, device=self.device)
+        for name in ("layers", "average", "first", "second", "best", "ease"):
+            setattr(self, name, [part[kept] for part in getattr(self, name)])
+        for name in ("large", "budgets", "kappa", "met", "best_loss"):
+            setattr(self, name, getattr(self, name)[kept])
+        self._know(self.team)
+        self._record()
 
 
 def compose_layers(layers: Sequence[Tensor], colour: float, brightness: Tensor) -> Tensor:
@@ -507,7 +581,7 @@ def compose_layers(layers: Sequence[Tensor], colour: float, brightness: Tensor) 
     mask = torch.stack([F.interpolate(layer, size, mode="bilinear", align_corners=False) for layer in layers]).sum(0)
     if mask.shape[1] == 1:
         return _held(mask, brightness).expand(-1, 3, -1, -1)
-    shade = (mask * torch.tensor(LUMA, device=mask.device).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
+    shade = (mask * _luma(mask.device)).sum(1, keepdim=True)
     return _held(shade, brightness) + colour * torch.tanh((mask - shade) / colour)
 
 

@@ -18,11 +18,12 @@ from pmask.errors import DeviceUnavailable, OutOfMemory, WeightsUnavailable
 from pmask.faces import Box, Face, iou, load_detector
 from pmask.film import Sight, by_frame, follow, lead, shots, together, weakest
 from pmask.images import RGB, Photo, decode, encode, reencoded
-from pmask.mask import DEFAULT_SEARCH, Mask, Search, Target, angle, goal, search_masks
+from pmask.mask import DEFAULT_SEARCH, Embed, Mask, Search, Target, angle, goal, search_masks
 from pmask.options import MaskOptions
 from pmask.people import Album, Faces, Person, persons
 from pmask.population import Embeddings
 from pmask.recognisers.pool import Recogniser, load
+from pmask.recognisers.replay import quickest
 from pmask.recognisers.specs import SPECS
 from pmask.record import Record
 from pmask.report import BARE, Distance, FaceReport, Progress, Report, Stage, Status, Verdict
@@ -90,6 +91,7 @@ class Protector:
         self._album, self._record, self._judges = album, record, judges
         self.detect = load_detector(detector, say)
         self._recognisers: dict[str, Recogniser] = {}
+        self._quickest: dict[str, Embed] = {}
 
     @property
     def device(self) -> str:
@@ -100,7 +102,14 @@ class Protector:
         """The recogniser ``name`` on this device. Raises UnknownRecogniser or WeightsUnavailable."""
         if name not in self._recognisers:
             self._recognisers[name] = load(name, self._device, self._say)
+            self._quickest[name] = quickest(self._recognisers[name], self._device)
         return self._recognisers[name]
+
+    def _team(self, names: Sequence[str]) -> dict[str, Embed]:
+        """These recognisers, as quick as this device has them."""
+        for name in names:
+            self.recogniser(name)
+        return {name: self._quickest[name] for name in names}
 
     def embed(self, rgb: RGB, faces: Sequence[Face], names: Sequence[str]) -> dict[str, Tensor]:
         """For each named recogniser, unit embeddings (faces, dim) of these faces of a photo."""
@@ -204,7 +213,7 @@ class Protector:
         cancelled: Callable[[], bool],
     ) -> tuple[bytes, RGB, list[FaceReport]]:
         """The protected file, its pixels as it decodes to, and what became of each face (without verdicts)."""
-        team = {name: self.recogniser(name) for name in options.team}
+        team = self._team(options.team)
         views = [View(photo.rgb, face, self._device) for face in faces]
         plain = decode(encode(photo, photo.rgb)).rgb if photo.lossy else photo.rgb
         before = self._embed(views, options.team, plain)
@@ -276,7 +285,7 @@ class Protector:
         for person, shot in zip(people, cast, strict=True):
             number, view = lead(shot).frame, View(frames[lead(shot).frame].rgb, lead(shot).face, self._device)
             targets += self._targets(frames[number], plain[number].rgb, [view], [person], options)
-        team = {name: self.recogniser(name) for name in options.team}
+        team = self._team(options.team)
         masks = self._search(targets, team, options, progress, cancelled)
         progress("encoding", 0.92)
         pasted = [
@@ -419,7 +428,7 @@ class Protector:
     def _search(
         self,
         targets: list[Target],
-        team: Mapping[str, Recogniser],
+        team: Mapping[str, Embed],
         options: MaskOptions,
         progress: Callable[[Stage, float], None],
         cancelled: Callable[[], bool],
@@ -454,8 +463,8 @@ class Protector:
         with torch.no_grad():
             for first in range(0, len(views), FACES_AT_ONCE):
                 frames = torch.cat([view.frame(rgb) for view in views[first : first + FACES_AT_ONCE]])
-                for name in names:
-                    parts[name].append(self.recogniser(name)(frames))
+                for name, embed in self._team(names).items():
+                    parts[name].append(embed(frames))
         return {name: torch.cat(rows) for name, rows in parts.items()}
 
     def _check(

@@ -36,22 +36,28 @@ class Sights:
     blur: int = 9
     flip: float = 0.5
 
-    def aligned(self, to_frame: Tensor, chance: torch.Generator) -> Tensor:
-        """The sampling grid (1, FRAME_SIZE, FRAME_SIZE, 2) of a face frame as another detector might have laid it."""
+    def placement(self, chance: torch.Generator) -> Tensor:
+        """How another detector might have laid the face frame beside this one (4): cosine and sine of the turn, both
+        times the scale, and the shift right and down in its pixels."""
         spread = torch.tensor([self.turn, self.scale, self.shift * FRAME_SCALE, self.shift * FRAME_SCALE])
         turn, scale, right, down = (torch.randn(4, generator=chance) * spread).tolist()
-        cosine, sine = math.exp(scale) * math.cos(turn), math.exp(scale) * math.sin(turn)
-        # the grid is affine, so its corner and two steps say all of it
-        corner = to_frame[0, 0, 0]
-        along, across = to_frame[0, 0, 1] - corner, to_frame[0, 1, 0] - corner
-        place = torch.arange(FRAME_SIZE, device=to_frame.device) - (FRAME_SIZE - 1) / 2
-        x, y = place[None, :, None], place[:, None, None]
-        middle = corner + (along + across) * (FRAME_SIZE - 1) / 2
-        turned = middle + (cosine * x - sine * y + right) * along + (sine * x + cosine * y + down) * across
-        return torch.as_tensor(turned)[None]
+        return torch.tensor([math.exp(scale) * math.cos(turn), math.exp(scale) * math.sin(turn), right, down])
 
     def rendered(self, frames: Tensor, chance: torch.Generator) -> Tensor:
         """Face frames (B, 3, FRAME_SIZE, FRAME_SIZE) as from a shrunk, filtered or mirrored copy of the photo."""
         width = 2 * int(torch.randint(self.blur // 2 + 1, (), generator=chance)) + 1
         frames = blurred(frames, width)
         return frames.flip(3) if float(torch.rand((), generator=chance)) < self.flip else frames
+
+
+def laid(to_frame: Tensor, placement: Tensor) -> Tensor:
+    """The sampling grid (1, FRAME_SIZE, FRAME_SIZE, 2) of a face frame that lies as Sights.placement says."""
+    cosine, sine, right, down = placement.unbind()
+    # the grid is affine, so its corner and two steps say all of it
+    corner = to_frame[0, 0, 0]
+    along, across = to_frame[0, 0, 1] - corner, to_frame[0, 1, 0] - corner
+    place = torch.arange(FRAME_SIZE, device=to_frame.device) - (FRAME_SIZE - 1) / 2
+    x, y = place[None, :, None], place[:, None, None]
+    middle = corner + (along + across) * (FRAME_SIZE - 1) / 2
+    turned = middle + (cosine * x - sine * y + right) * along + (sine * x + cosine * y + down) * across
+    return torch.as_tensor(turned)[None]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pmask.baselines.crops import Baseline, Crop
-from pmask.sights import Sights
+from pmask.sights import Sights, laid
 
 KERNEL_WIDTHS = tuple(10.0**power for power in range(-6, 7))
 """Of the Gaussians in MMD, for pixels in grey levels: from hardly anything to everything, as in the authors' code."""
@@ -68,7 +68,8 @@ class TipIm(Baseline):
     def _grid(self, crop: Crop, chance: torch.Generator) -> Tensor:
         low, high = self.affine
         spread = low + (high - low) * float(torch.rand((), generator=chance))
-        return Sights(turn=spread, scale=spread, shift=0.0).aligned(crop.to_frame, chance)
+        placement = Sights(turn=spread, scale=spread, shift=0.0).placement(chance)
+        return laid(crop.to_frame, placement.to(crop.to_frame.device))
 
     @staticmethod
     def _loss(crop: Crop, embeddings: dict[str, Tensor], target: int) -> Tensor:

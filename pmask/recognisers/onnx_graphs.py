@@ -33,6 +33,7 @@ def load_onnx(path: Path) -> nn.Module:
     model = onnx.load(path)
     _fold_constants(model.graph)
     _fold_normalisation(model.graph)
+    _drop_dropout(model.graph)
     _free_batch(model.graph)
     for opset in model.opset_import:
         opset.version = min(opset.version, NEWEST_OPSET)
@@ -100,12 +101,20 @@ def _keep(entries: MutableSequence[Named], wanted: Callable[[str], bool]) -> Non
         entries.remove(entry)
 
 
+def _drop_dropout(graph: onnx.GraphProto) -> None:
+    """Takes out every Dropout, which does nothing in eval mode, but for asking a graphics card what its ratio is."""
+    for node in [node for node in graph.node if node.op_type == "Dropout"]:
+        for reader in graph.node:
+            reader.input[:] = [node.input[0] if name == node.output[0] else name for name in reader.input]
+        for output in graph.output:
+            output.name = node.input[0] if output.name == node.output[0] else output.name
+        graph.node.remove(node)
+
+
 def _free_batch(graph: onnx.GraphProto) -> None:
-    """Lets a Reshape to (1, dim) take any batch."""
-    shapes = {tensor.name: tensor for tensor in graph.initializer}
+    """Lets a Reshape to (1, dim) take any batch, as a Flatten. A shape of constants is read back from a graphics card,
+    each time."""
+    shapes = {tensor.name: numpy_helper.to_array(tensor).tolist() for tensor in graph.initializer if tensor.dims == [2]}
     for node in graph.node:
-        if node.op_type == "Reshape" and (shape := shapes.get(node.input[1])) is not None:
-            sizes = numpy_helper.to_array(shape).copy()
-            if len(sizes) == 2 and sizes[0] == 1:
-                sizes[0] = 0  # ONNX: as in the input
-                shape.CopyFrom(numpy_helper.from_array(sizes, shape.name))
+        if node.op_type == "Reshape" and shapes.get(node.input[1], [0])[0] == 1:
+            node.op_type, node.input[:] = "Flatten", node.input[:1]

@@ -28,7 +28,7 @@ from pmask.mask import (
     reverse_triplet_loss,
     search_masks,
 )
-from pmask.sights import Sights, blurred
+from pmask.sights import Sights, blurred, laid
 
 CPU = torch.device("cpu")
 QUICK = replace(PAPER_SEARCH, iterations=60)
@@ -104,8 +104,8 @@ def test_the_goal_is_delta_beyond_the_nearest_other_and_at_most_pi():
 
 def test_reverse_triplet_loss_by_hand():
     """Equation 4: a hinge for each photo of the person, as a share of the goal; zero once the nearest is far enough."""
-    assert 0.375 == float(reverse_triplet_loss(torch.tensor([0.5, 1.0, 1.5, 3.0]), 2.0))
-    assert 0.0 == float(reverse_triplet_loss(torch.tensor([2.0, 2.5]), 2.0))
+    angles = torch.tensor([[0.5, 1.0, 1.5, 3.0], [2.0, 2.5, math.inf, math.inf], [1.0, 3.0, math.inf, math.inf]])
+    assert [0.375, 0.0, 0.25] == reverse_triplet_loss(angles, torch.full((3,), 2.0)).tolist()
 
 
 def test_a_mask_leads_away_from_every_photo_of_the_person():
@@ -267,7 +267,7 @@ def test_sights_make_masks_that_hold_under_another_alignment():
     """Intruders align with their own detector: a mask for one exact view fails under the next."""
     face = target(reach=2.0)
     chance = torch.Generator().manual_seed(9)
-    grids = [Sights().aligned(face.to_frame, chance) for _ in range(8)]
+    grids = [laid(face.to_frame, Sights().placement(chance)) for _ in range(8)]
 
     def worst(search: Search) -> float:
         (mask,) = search_masks([face], TEAM, search=search)
@@ -283,7 +283,7 @@ def test_sights_without_spread_change_nothing():
     face = target()
     still = Sights(turn=0, scale=0, shift=0, blur=1, flip=0)
     chance = torch.Generator().manual_seed(0)
-    assert torch.allclose(face.to_frame, still.aligned(face.to_frame, chance), atol=1e-5)
+    assert torch.allclose(face.to_frame, laid(face.to_frame, still.placement(chance)), atol=1e-5)
     frames = torch.rand(1, 3, FRAME_SIZE, FRAME_SIZE)
     assert torch.allclose(frames, still.rendered(frames, chance))
 
