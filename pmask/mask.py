@@ -403,6 +403,7 @@ class _State:
         self.placements = torch.zeros(len(self.faces), 4, device=self.device)
         self.triplet, self.pace = torch.zeros_like(self.budgets), torch.zeros(3, device=self.device)
         self.pull = torch.zeros(len(self.faces), 3, FRAME_SIZE, FRAME_SIZE, device=self.device)
+        self.limits = torch.where(self.large > 0, self.search.brightness, math.inf)
         self.some_large = bool(self.large.any())
 
     def show(self) -> None:
@@ -415,7 +416,7 @@ class _State:
 
     def _paint(self) -> None:
         self.leaves = [layer.detach().requires_grad_() for layer in self.layers]
-        values = self.composed(self.leaves, self.large)
+        values = compose_layers(self.leaves, self.search.colour, self.limits)
         self.painted = [_painted(target, values[i : i + 1]) for i, target in enumerate(self.targets)]
 
     def _measure(self) -> None:
@@ -488,10 +489,10 @@ class _State:
         gradients = _unit(torch.autograd.grad(self.frames, self.leaves, self.pull, retain_graph=True))
         hide = _unit(torch.autograd.grad(self.visible.sum(), self.leaves))
         gradients = [pull + _wide(self.kappa) * away for pull, away in zip(gradients, hide, strict=True)]
-        self.kappa.copy_((self.kappa * torch.where(over, 2.0, 0.5)).clamp(*self.search.kappa_range))
+        self.kappa.copy_((self.kappa * (0.5 + 1.5 * over)).clamp(*self.search.kappa_range))
         # 1 - SSIM grows with the square of the mask, so this factor brings it back to the budget
         allowed = self.budgets * (1 - self.search.ssim_margin)
-        shrink = _wide(torch.where(over, torch.sqrt(2 * allowed / (1 - self.ssim.detach())), 1.0))
+        shrink = _wide(torch.sqrt(2 * allowed / (1 - self.ssim.detach())).masked_fill(~over, 1.0))
         for layer, way in zip(self.layers, self.ways(gradients), strict=True):
             layer.mul_(shrink).sub_(self.pace[0] * way)
         for average, layer in zip(self.average, self.layers, strict=True):
@@ -516,10 +517,6 @@ class _State:
             return gradient
         cells = self.search.fine * gradient.shape[-1] / FRAME_SIZE
         return gradient - _wide(self.large) * blurred(gradient, 2 * int(cells / 2) + 1)
-
-    def composed(self, layers: Sequence[Tensor], large: Tensor) -> Tensor:
-        """The masks that these layers make, of faces that are ``large`` (1) or not (0)."""
-        return compose_layers(layers, self.search.colour, torch.where(large > 0, self.search.brightness, math.inf))
 
     def fit(self) -> None:
         """Takes the averages for the best, scaled until they use their budgets up and no more: the face by one factor,
@@ -554,7 +551,7 @@ class _State:
             # a mask that never came within the budget is on its way there: better than none
             found = bool(self.best_loss[i] < torch.inf)
             layers = tuple(layer[i : i + 1].clone() for layer in (self.best if found else self.layers))
-            values = self.composed(layers, self.large[i : i + 1])
+            values = compose_layers(layers, self.search.colour, self.limits[i : i + 1])
             finished[self.faces[i]] = Mask(values=values, layers=layers, iterations=iterations, seconds=seconds)
         if finished and len(finished) < len(self.faces):
             self._keep([i for i in range(len(self.faces)) if not done[i]])

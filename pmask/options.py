@@ -29,7 +29,7 @@ class MaskOptions:
         The goal of each recogniser is (1 + delta) times that angle, at most pi.
     omega: budget of the imperceptibility loss, (1 - SSIM) / 2 at most (Eq. 7); 0.017 is SSIM 0.966.
     team: names of the recognisers that the mask is optimised against.
-    seed: of everything random in making the mask.
+    seed: of everything random in making the mask. On a graphics card two runs differ by rounding all the same.
     upload: name of the upload (pmask.uploads) after which the delivered photo is judged as well; no part of the search.
     again: mask a photo anew although it is on record as PMask's own work.
     look: only find the faces, for a person to choose among; nothing is masked.
