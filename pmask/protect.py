@@ -102,13 +102,13 @@ class Protector:
         """The recogniser ``name`` on this device. Raises UnknownRecogniser or WeightsUnavailable."""
         if name not in self._recognisers:
             self._recognisers[name] = load(name, self._device, self._say)
-            self._quickest[name] = quickest(self._recognisers[name], self._device)
         return self._recognisers[name]
 
     def _team(self, names: Sequence[str]) -> dict[str, Embed]:
         """These recognisers, as quick as this device has them."""
         for name in names:
-            self.recogniser(name)
+            if name not in self._quickest:
+                self._quickest[name] = quickest(self.recogniser(name), self._device)
         return {name: self._quickest[name] for name in names}
 
     def embed(self, rgb: RGB, faces: Sequence[Face], names: Sequence[str]) -> dict[str, Tensor]:
