@@ -10,10 +10,9 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
-from pytorch_msssim import ssim as windowed_ssim
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
@@ -22,6 +21,7 @@ from pmask.errors import Cancelled
 from pmask.geometry import FRAME_SIZE, sample
 from pmask.recording import Recorded
 from pmask.sights import Sights, blurred, laid
+from pmask.ssim import C2, SsimTo
 
 FITS = 6
 """Rounds in which a mask is scaled to its budget. Each leaves a tenth or so of what it was off, as 1 - SSIM grows with
@@ -36,10 +36,6 @@ Embed = Callable[[Tensor], Tensor]
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601's weights of red, green and blue, as JPEG uses them."""
-SSIM_WINDOW = 11
-SSIM_SIGMA = 1.5
-SSIM_FLOOR = 0.03**2
-"""Wang's C2 for pixels in [0, 1]: the variance at which a flat place begins to hide changes."""
 MOST_EASE = 2.0
 """Times the face's median: beyond, an outline of the head against the sky would hide most, and people see it waver.
 Recognisers outside the team are fooled as much as without a limit."""
@@ -164,17 +160,14 @@ class Target:
         """Whether the face is so large that people see broad shading before SSIM does."""
         return bool(min(side.stop - side.start for side in self.boxes[1]) >= LARGE_FACE)
 
-    def scales(self) -> tuple[int, ...]:
-        """The shares of its size at which a face of this size is looked at, one over each of these."""
-        return (1, 2) if self.is_large else (1,)
+    @cached_property
+    def likeness(self) -> tuple[SsimTo, ...]:
+        """SSIM in the boxes, at each scale at which a face of this size is looked at: at half its size too if large."""
+        return tuple(SsimTo(self.patch, self.boxes, scale) for scale in ((1, 2) if self.is_large else (1,)))
 
     def ssims(self, masked: Tensor) -> Tensor:
         """SSIM (scales, boxes) of a masked patch."""
-        pairs = [(self.patch[:, :, rows, columns], masked[:, :, rows, columns]) for rows, columns in self.boxes]
-        result = [torch.cat([face_ssim(*pair) for pair in pairs])]
-        for scale in self.scales()[1:]:
-            result.append(torch.cat([face_ssim(*(F.avg_pool2d(image, scale) for image in pair)) for pair in pairs]))
-        return torch.stack(result)
+        return torch.stack([ssim(masked) for ssim in self.likeness])
 
     def ssim(self, masked: Tensor) -> Tensor:
         """SSIM (1) of a masked patch, the lowest over scales and boxes."""
@@ -220,28 +213,6 @@ def imperceptibility_loss(ssim: Tensor, omega: Tensor) -> Tensor:
     return F.relu((1 - ssim) / 2 - omega)
 
 
-def face_ssim(original: Tensor, masked: Tensor) -> Tensor:
-    """Wang's SSIM (Gaussian window of 11, sigma 1.5, mean over channels) of images (B, 3, h, w) in [0, 1]; result (B).
-
-    Source: Z. Wang et al., 2004, https://doi.org/10.1109/TIP.2003.819861. Sides under 11 pixels are mirrored up to 11.
-    """
-    short = [max(0, SSIM_WINDOW - side) for side in original.shape[-2:]]
-    if any(short):
-        pad = (0, short[1], 0, short[0])
-        original, masked = (F.pad(image, pad, mode="replicate") for image in (original, masked))
-    window = _gaussian(original.shape[1], original.device)
-    result: Tensor = windowed_ssim(masked, original, data_range=1.0, size_average=False, win=window)
-    return result
-
-
-@lru_cache
-def _gaussian(channels: int, device: torch.device) -> Tensor:
-    """SSIM's window (channels, 1, 1, SSIM_WINDOW), which stays on the device."""
-    place = torch.arange(SSIM_WINDOW, dtype=torch.float32) - SSIM_WINDOW // 2
-    bell = torch.exp(-(place**2) / (2 * SSIM_SIGMA**2))
-    return (bell / bell.sum()).expand(channels, 1, 1, -1).contiguous().to(device)
-
-
 @lru_cache
 def _luma(device: torch.device) -> Tensor:
     """LUMA (1, 3, 1, 1), which stays on the device."""
@@ -258,7 +229,7 @@ def _ease(target: Target, power: float, around: float) -> Tensor:
 
     grey = target.patch.mean(1, keepdim=True)
     variance = (blurred(grey**2, TEXTURE_WINDOW) - blurred(grey, TEXTURE_WINDOW) ** 2).clamp(min=0)
-    hides = 1 / blurred(1 / (2 * variance + SSIM_FLOOR), TEXTURE_WINDOW)
+    hides = 1 / blurred(1 / (2 * variance + C2), TEXTURE_WINDOW)
     rows, columns = target.boxes[-1]
     hides = hides.clamp(max=MOST_EASE * float(hides[:, :, rows, columns].median()))
     return sample(hides**power, target.to_frame, padding="border") * _beside(target, around)
@@ -281,12 +252,7 @@ def _losses(target: Target, ssims: Tensor) -> Tensor:
     """1 - SSIM (2) around the detector's box, over the windows that are not all within it, and in the box, at the scale
     at which it is the higher. ssims: (scales, boxes) of the target's masked patch."""
     area, box = (1 - ssims).unbind(1)
-    sides = [[side.stop - side.start for side in pair] for pair in target.boxes]
-    windows = [
-        [math.prod(max(1, side // scale + 1 - SSIM_WINDOW) for side in pair) for pair in sides]
-        for scale in target.scales()
-    ]
-    inside = torch.tensor([inner / outer for outer, inner in windows], device=box.device)
+    inside = torch.tensor([ssim.shares[1] for ssim in target.likeness], device=box.device)
     around = torch.where(inside < MOST_INSIDE, (area - inside * box) / (1 - inside).clamp(min=1e-6), box)
     return torch.stack([around, box]).amax(1).clamp(min=1e-6)
 

@@ -25,8 +25,9 @@ from pmask.geometry import (
     similarity,
 )
 from pmask.images import BLOCK, RGB
-from pmask.mask import Mask, face_ssim
+from pmask.mask import Mask
 from pmask.sights import blurred
+from pmask.ssim import face_ssim
 
 GROWTH = 0.2
 """The face is the detector's box and this share of its sides more on each side: recognisers look at ears and hairline
@@ -158,7 +159,7 @@ def paste(rgb: RGB, views: list[View], masks: list[Mask]) -> RGB:
 
 
 def quality(original: Tensor, masked: Tensor) -> tuple[float, float]:
-    """SSIM (pmask.mask.face_ssim) and PSNR in dB of two images (1, 3, h, w) in [0, 1]."""
+    """SSIM (pmask.ssim.face_ssim) and PSNR in dB of two images (1, 3, h, w) in [0, 1]."""
     error = float(F.mse_loss(masked, original))
     psnr = min(PSNR_CEILING, -10 * math.log10(error)) if error else PSNR_CEILING
     return float(face_ssim(original, masked)), psnr

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pmask.geometry import FRAME_SCALE, FRAME_SIZE, sample
-from pmask.mask import Embed, face_ssim
+from pmask.mask import Embed
+from pmask.ssim import face_ssim
 from pmask.views import View
 
 CROP_SIZE = int(FRAME_SIZE / FRAME_SCALE)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from pmask.baselines.crops import Baseline, Crop
 from pmask.evaluation import quality
 from pmask.geometry import FRAME_SCALE
-from pmask.mask import face_ssim
+from pmask.ssim import face_ssim
 
 SCALES = 3
 """Of the substitute: the crop, its half and its quarter."""
