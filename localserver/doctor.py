@@ -34,7 +34,7 @@ from pmask.recognisers.specs import SPECS, YUNET
 OLDEST_PYTHON = (3, 10)
 _MODULES = (
     *("aiohttp", "cv2", "facenet_pytorch", "numpy", "onnx", "onnx2torch", "PIL", "pillow_heif", "platformdirs"),
-    *("pytorch_msssim", "rich", "torch", "torchvision"),
+    *("rich", "torch", "torchvision"),
 )
 _MB = 1024 * 1024
 _DISK_LEAST = 100 * _MB

@@ -167,7 +167,7 @@ class Target:
 
     def ssims(self, masked: Tensor) -> Tensor:
         """SSIM (scales, boxes) of a masked patch."""
-        return torch.stack([ssim(masked) for ssim in self.likeness])
+        return torch.cat([ssim(masked) for ssim in self.likeness])
 
     def ssim(self, masked: Tensor) -> Tensor:
         """SSIM (1) of a masked patch, the lowest over scales and boxes."""

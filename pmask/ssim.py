@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import torch
-from pytorch_msssim import ssim as windowed_ssim
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,6 +17,9 @@ C1 = 0.01**2
 """Of pixels in [0, 1], as all that follows."""
 C2 = 0.03**2
 """The variance at which a flat place begins to hide changes."""
+LONG = 500
+"""Pixels of a side from which filtering is quicker than multiplying by a band of Gaussians. At 100 pixels it takes five
+times as long."""
 
 Region = tuple[slice, slice]
 """Rows and columns."""
@@ -25,34 +27,31 @@ Region = tuple[slice, slice]
 
 def face_ssim(original: Tensor, masked: Tensor) -> Tensor:
     """SSIM of images (B, C, h, w) in [0, 1]; result (B). Sides under 11 pixels are lengthened to 11 by their edge."""
-    return torch.as_tensor(
-        windowed_ssim(_long_enough(masked), _long_enough(original), data_range=1.0, size_average=False)
-    )
+    rows, columns = original.shape[-2:]
+    return SsimTo(original, [(slice(0, rows), slice(0, columns))])(masked)[:, 0]
 
 
 class SsimTo:
-    """SSIM of one picture's changed copies, in regions of which the first holds the others: face_ssim of each region,
-    in a third of the time. What the original alone decides is worked out once, windows that regions share are taken
-    once, and so short a picture is quicker multiplied by a band of Gaussians than filtered.
+    """SSIM of changed copies to their originals, in regions of which the first holds the others. For a search: what the
+    originals alone decide is worked out once, and windows that regions share are taken once.
 
-    original: (1, C, h, w). scale: both are first shrunk so many times; the other regions then start at whole pixels.
+    original: (B, C, h, w). scale: all is first shrunk so many times; the other regions then start at whole pixels.
     """
 
     def __init__(self, original: Tensor, regions: Sequence[Region], scale: int = 1) -> None:
         self._area, self._scale = regions[0], scale
         self._original = self._seen(original)
-        height, width = self._original.shape[-2:]
-        self._down, self._across = _band(height, original.device), _band(width, original.device).T
+        height, width = sides = tuple(self._original.shape[-2:])
+        self._down, self._across = _band(height, original), _band(width, original).T
         self._mean = self._weighted(self._original)
         self._squared_mean = self._mean**2
         self._variance = self._weighted(self._original**2) - self._squared_mean
-        sides = (height, width)
         self._windows = [
             tuple(self._within(*side) for side in zip(region, self._area, sides, strict=True)) for region in regions
         ]
 
     def __call__(self, changed: Tensor) -> Tensor:
-        """changed: (1, C, h, w); result (regions), with gradients."""
+        """changed: (B, C, h, w); result (B, regions), with gradients."""
         pixels = self._seen(changed)
         maps = self._weighted(torch.cat([pixels, pixels**2, self._original * pixels]))
         mean, square, product = maps.chunk(3)
@@ -60,7 +59,7 @@ class SsimTo:
         brightness = (2 * both + C1) / (self._squared_mean + squared_mean + C1)
         structure = (2 * (product - both) + C2) / (self._variance + (square - squared_mean) + C2)
         ssim = brightness * structure
-        return torch.stack([ssim[:, :, rows, columns].mean() for rows, columns in self._windows])
+        return torch.stack([ssim[:, :, rows, columns].mean((1, 2, 3)) for rows, columns in self._windows], 1)
 
     @cached_property
     def shares(self) -> list[float]:
@@ -75,7 +74,11 @@ class SsimTo:
 
     def _weighted(self, images: Tensor) -> Tensor:
         """Each window's Gaussian mean."""
-        return self._down @ images @ self._across
+        if max(images.shape[-2:]) < LONG:
+            return self._down @ images @ self._across
+        bell = self._down[0, :WINDOW].expand(images.shape[1], 1, 1, -1)
+        down = F.conv2d(images, bell.transpose(2, 3), groups=len(bell))
+        return F.conv2d(down, bell, groups=len(bell))
 
     def _within(self, side: slice, area: slice, length: int) -> slice:
         """The windows, by their first pixel, that lie between a region's ends; where it is too short for one, the first
@@ -86,11 +89,11 @@ class SsimTo:
         return slice(start, min(max(start + 1, stop), last + 1))
 
 
-def _band(length: int, device: torch.device) -> Tensor:
-    """(length - 10, length): in each row the window's Gaussian, one pixel further on."""
-    place = torch.arange(length, device=device)
-    beside = (place - torch.arange(length - WINDOW + 1, device=device)[:, None] - WINDOW // 2).abs()
-    weights = torch.exp(-(beside**2) / (2 * SIGMA**2)) * (beside <= WINDOW // 2)
+def _band(length: int, like: Tensor) -> Tensor:
+    """(length - 10, length), of the kind of ``like``: in each row the window's Gaussian, one pixel further on."""
+    place = torch.arange(length, device=like.device)
+    beside = (place - torch.arange(length - WINDOW + 1, device=like.device)[:, None] - WINDOW // 2).abs()
+    weights = torch.exp(-(beside.to(like.dtype) ** 2) / (2 * SIGMA**2)) * (beside <= WINDOW // 2)
     return weights / weights.sum(1, keepdim=True)
 
 
