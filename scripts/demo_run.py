@@ -35,7 +35,7 @@ from steps import Failed, Step, step
 
 from pmask import images, store
 from pmask.errors import PMaskError
-from pmask.recognisers.specs import DEFAULT_TEAM, SPECS, YUNET
+from pmask.recognisers.specs import REGISTRY, YUNET
 from pmask.report import tally_words, verdict_words
 
 EXTENSION = ROOT / "extension"
@@ -105,16 +105,17 @@ async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
 
 
 def fetch_weights() -> None:
-    """The face detector's and the default team's weights, checked. A file that has gone bad is fetched again."""
-    files = [YUNET, *(file for name in DEFAULT_TEAM for file in SPECS[name].files)]
+    """The weights of the face detector and of the registry's recognisers, who are the team or judge beside it, checked:
+    the first photo should not wait for them. A file that has gone bad is fetched again."""
+    files = [YUNET, *(file for spec in REGISTRY.values() for file in spec.files)]
     good = [store.verify(file) for file in files]
     if all(good):
-        print(f"- Weights of {', '.join(DEFAULT_TEAM)} and the face detector: checked, in {store.cache_dir()}")
+        print(f"- Weights of {', '.join(REGISTRY)} and the face detector: checked, in {store.cache_dir()}")
         return
     for file, is_good in zip(files, good, strict=True):
         if not is_good:
             store.weight_path(file).unlink(missing_ok=True)
-    with step(f"Fetching the weights of {', '.join(DEFAULT_TEAM)} and the face detector") as one:
+    with step(f"Fetching the weights of {', '.join(REGISTRY)} and the face detector") as one:
         store.fetch(files, one.say)
 
 

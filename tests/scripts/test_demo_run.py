@@ -15,6 +15,9 @@ import run
 from PIL import Image
 from setup_environment import ROOT
 
+from pmask.check import judges
+from pmask.recognisers.specs import DEFAULT_TEAM, SPECS, YUNET
+
 PROTECTOR = "painter:Painter"
 
 
@@ -117,3 +120,14 @@ def test_the_default_port_is_the_daemons():
     from localserver.config import DEFAULT_PORT
 
     assert DEFAULT_PORT == run.DEFAULT_PORT
+
+
+def test_the_first_photo_waits_for_no_weights(tmp_path, monkeypatch):
+    """All that look at it, in the mask's making or afterwards, are fetched before it is picked."""
+    monkeypatch.setenv("PMASK_CACHE", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(demo_run.store, "fetch", lambda files, say: asked.extend(files))
+    demo_run.fetch_weights()
+    needed = [file for name in (*DEFAULT_TEAM, *judges(DEFAULT_TEAM)) for file in SPECS[name].files]
+    assert {YUNET, *needed} <= set(asked)
+    assert judges(DEFAULT_TEAM)
