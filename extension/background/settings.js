@@ -6,7 +6,7 @@ import { hostIn } from "./sites.js";
 
 /**
  * Points on the curve that docs/protection.md measured: omega is half of one minus SSIM. With "strong" 98 of 100 searches
- * for a small face did not find the person first, with "balanced" 92, with "fine" 51; for a large face 100, 98 (measured
+ * for a small face did not find the person first, with "balanced" 90, with "fine" 51; for a large face 100, 98 (measured
  * with omega 0.012) and 85.
  */
 export const PRESETS = Object.freeze({
