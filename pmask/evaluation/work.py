@@ -47,8 +47,8 @@ from pmask.protect import Protection, Protector
 AS_DELIVERED = "bare"
 """The pipeline that changes nothing."""
 PROTECTING = (
-    *("faces", "geometry", "images", "mask", "people", "population", "protect", "sights", "views"),
-    *("recognisers", "data/populations"),
+    *("faces", "film", "geometry", "images", "mask", "people", "population", "protect", "recording", "sights", "ssim"),
+    *("views", "recognisers", "data/populations"),
 )
 """The library's modules and folders that decide what a protected file holds; a baseline's own code beside them."""
 Look = tuple[str, str, str]
@@ -196,7 +196,7 @@ class Kept:
     def _measures(self) -> str:
         """Which measures quality.measure takes here: its code, and whether LPIPS is among them."""
         lpips = "" if quality.lpips_unavailable() else "-lpips"
-        return f"{code_mark('evaluation/quality', 'evaluation/pipelines', 'views')}{lpips}"
+        return f"{code_mark('evaluation/quality', 'evaluation/pipelines', 'ssim', 'views')}{lpips}"
 
     def protected(self, photo: Photo, recipe: Recipe) -> Protected | None:
         """The photo as the recipe protects it, None when that was not done yet."""

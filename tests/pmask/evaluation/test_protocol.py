@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pmask.evaluation import matching
+from pmask.evaluation import matching, work
 from pmask.evaluation.matching import Shots
 from pmask.evaluation.work import central
 from pmask.marks import code_mark
@@ -138,3 +140,19 @@ def test_the_mark_of_code_is_the_codes_own():
     """What is kept under it was made by the same code."""
     assert code_mark("mask") == code_mark("mask")
     assert len({code_mark("mask"), code_mark("sights"), code_mark("mask", "sights"), code_mark("recognisers")}) == 4
+
+
+def test_a_kept_file_knows_all_the_code_that_made_it():
+    """A module that is split off must not leave results behind that are taken for those of other code."""
+    library = Path(work.__file__).parents[1]
+    files = [library / f"{name}.py" for name in work.PROTECTING if (library / f"{name}.py").exists()]
+    assert len(files) >= 10
+    imported = {
+        name.removeprefix("pmask.").split(".")[0]
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pmask")
+        for name in ([node.module] if node.module != "pmask" else [alias.name for alias in node.names])
+    }
+    decide_nothing = {"check", "errors", "options", "record", "report", "store", "teams"}
+    assert imported - decide_nothing <= set(work.PROTECTING)
