@@ -169,10 +169,6 @@ class Target:
         """SSIM (scales, boxes) of a masked patch."""
         return torch.cat([ssim(masked) for ssim in self.likeness])
 
-    def ssim(self, masked: Tensor) -> Tensor:
-        """SSIM (1) of a masked patch, the lowest over scales and boxes."""
-        return self.ssims(masked).amin().reshape(1)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Mask:
@@ -293,14 +289,14 @@ def search_masks(
     converge gets the averaged mask, scaled to its budget, or, without sights, the one within it that came closest.
     """
     began = time.monotonic()
-    state = _State(targets, list(team), search, seed, start)
+    state = _State(targets, team, search, seed, start)
     results: dict[int, Mask] = {}
     for iteration in range(1, search.iterations + 1):
         if cancelled():
             raise Cancelled("cancelled while the mask was being made")
         state.show()
         frames = state.look()
-        triplet = state.triplet_loss(frames, team)
+        triplet = state.triplet_loss(frames)
         done = state.judged(triplet)
         if iteration < search.iterations and not all(done):
             state.advance(torch.autograd.grad(triplet.sum(), frames)[0])
@@ -322,7 +318,12 @@ class _State:
     """
 
     def __init__(
-        self, targets: Sequence[Target], team: Sequence[str], search: Search, seed: int, start: Sequence[Mask] | None
+        self,
+        targets: Sequence[Target],
+        team: Mapping[str, Embed],
+        search: Search,
+        seed: int,
+        start: Sequence[Mask] | None,
     ) -> None:
         self.search, self.steps, self.team = search, 0, team
         self.faces, self.targets = list(range(len(targets))), list(targets)
@@ -343,21 +344,22 @@ class _State:
         self.kappa = torch.full_like(self.budgets, search.kappa)
         self.met = torch.zeros_like(self.budgets)
         self.best_loss = torch.full_like(self.budgets, torch.inf)
-        self._know(team)
+        self._know()
         self._record()
 
     def _each(self, values: Iterable[float]) -> Tensor:
         """One number for each face (faces)."""
         return torch.tensor(list(values), device=self.device)
 
-    def _know(self, team: Sequence[str]) -> None:
+    def _know(self) -> None:
         """The goals (faces) and references (faces, references, dim) of each member of the team; ``absent`` where a face
         has fewer references than another."""
         margin = self.search.goal_margin
         self.goals = {
-            name: self._each(min(torch.pi, target.goals[name] * margin) for target in self.targets) for name in team
+            name: self._each(min(torch.pi, target.goals[name] * margin) for target in self.targets)
+            for name in self.team
         }
-        known = {name: [target.references[name] for target in self.targets] for name in team}
+        known = {name: [target.references[name] for target in self.targets] for name in self.team}
         self.references = {name: pad_sequence(rows, batch_first=True) for name, rows in known.items()}
         self.absent = {name: (rows == 0).all(-1) for name, rows in self.references.items()}
 
@@ -370,7 +372,7 @@ class _State:
         self.triplet, self.pace = torch.zeros_like(self.budgets), torch.zeros(3, device=self.device)
         self.pull = torch.zeros(len(self.faces), 3, FRAME_SIZE, FRAME_SIZE, device=self.device)
         self.limits = torch.where(self.large > 0, self.search.brightness, math.inf)
-        self.some_large = bool(self.large.any())
+        self.allowed = self.budgets * (1 - self.search.ssim_margin)  # what the search keeps to
 
     def show(self) -> None:
         """The masked patches as they would be delivered, and their SSIM."""
@@ -390,7 +392,7 @@ class _State:
         self.patches = [patch if codec is None else patch + codec for patch, codec in shown]
         self.ssims = [target.ssims(patch) for target, patch in zip(self.targets, self.patches, strict=True)]
         self.ssim = torch.stack([ssims.amin() for ssims in self.ssims])
-        self.visible = imperceptibility_loss(self.ssim, self.budgets * (1 - self.search.ssim_margin))
+        self.visible = imperceptibility_loss(self.ssim, self.allowed)
 
     def look(self) -> Tensor:
         """The face frames (faces, 3, FRAME_SIZE, FRAME_SIZE) of the masked patches, each laid as the next of the sights
@@ -407,20 +409,20 @@ class _State:
             grids = [laid(*pair) for pair in zip(grids, self.placements, strict=True)]
         self.frames = torch.cat([sample(*pair) for pair in zip(self.patches, grids, strict=True)])
 
-    def triplet_loss(self, frames: Tensor, team: Mapping[str, Embed]) -> Tensor:
+    def triplet_loss(self, frames: Tensor) -> Tensor:
         """Eq. 4 for each face (faces), the sum over those of the team whose turn it is."""
         if self.search.sights is not None:
             frames = self.search.sights.rendered(frames, self.chance)
         losses = []
         for name in self.lookers():
-            angles = angle(team[name](frames)[:, None], self.references[name])
+            angles = angle(self.team[name](frames)[:, None], self.references[name])
             losses.append(reverse_triplet_loss(angles.masked_fill(self.absent[name], torch.inf), self.goals[name]))
         return torch.stack(losses).sum(0)
 
     def lookers(self) -> list[str]:
         """The members of the team whose turn it is."""
-        many = self.search.looking(len(self.team))
-        return [self.team[(self.steps * many + i) % len(self.team)] for i in range(many)]
+        names, many = list(self.team), self.search.looking(len(self.team))
+        return [names[(self.steps * many + i) % len(names)] for i in range(many)]
 
     def judged(self, triplet: Tensor) -> list[bool]:
         """Which faces have met both losses for enough sights in a row; the best masks are kept."""
@@ -457,8 +459,7 @@ class _State:
         gradients = [pull + _wide(self.kappa) * away for pull, away in zip(gradients, hide, strict=True)]
         self.kappa.copy_((self.kappa * (0.5 + 1.5 * over)).clamp(*self.search.kappa_range))
         # 1 - SSIM grows with the square of the mask, so this factor brings it back to the budget
-        allowed = self.budgets * (1 - self.search.ssim_margin)
-        shrink = _wide(torch.sqrt(2 * allowed / (1 - self.ssim.detach())).masked_fill(~over, 1.0))
+        shrink = _wide(torch.sqrt(2 * self.allowed / (1 - self.ssim.detach())).masked_fill(~over, 1.0))
         for layer, way in zip(self.layers, self.ways(gradients), strict=True):
             layer.mul_(shrink).sub_(self.pace[0] * way)
         for average, layer in zip(self.average, self.layers, strict=True):
@@ -479,7 +480,7 @@ class _State:
 
     def finer(self, gradient: Tensor) -> Tensor:
         """A layer's gradient, of large faces without what is broad in it."""
-        if not (self.search.fine and self.some_large):
+        if not (self.search.fine and any(target.is_large for target in self.targets)):
             return gradient
         cells = self.search.fine * gradient.shape[-1] / FRAME_SIZE
         return gradient - _wide(self.large) * blurred(gradient, 2 * int(cells / 2) + 1)
@@ -493,7 +494,7 @@ class _State:
         shares = [F.interpolate(inside, layer.shape[-2:], mode="area") for layer in self.average]
         scales = torch.ones(len(self.faces), 2, device=self.device)
         parts = torch.stack([1 - self.large * (1 - self.search.around**2), torch.ones_like(self.large)], 1)
-        aims = self.budgets[:, None] * (1 - self.search.ssim_margin) * parts
+        aims = self.allowed[:, None] * parts
         over, used = torch.full_like(self.budgets, torch.inf), torch.zeros_like(self.budgets)
         with torch.no_grad():
             for _ in range(FITS):
@@ -533,7 +534,7 @@ class _State:
             setattr(self, name, [part[kept] for part in getattr(self, name)])
         for name in ("large", "budgets", "kappa", "met", "best_loss"):
             setattr(self, name, getattr(self, name)[kept])
-        self._know(self.team)
+        self._know()
         self._record()
 
 

@@ -42,7 +42,11 @@ class SsimTo:
         self._area, self._scale = regions[0], scale
         self._original = self._seen(original)
         height, width = sides = tuple(self._original.shape[-2:])
-        self._down, self._across = _band(height, original), _band(width, original).T
+        self._is_long = max(sides) >= LONG
+        if self._is_long:
+            self._bell = _band(WINDOW, original).expand(original.shape[1], 1, 1, -1)
+        else:
+            self._down, self._across = _band(height, original), _band(width, original).T
         self._mean = self._weighted(self._original)
         self._squared_mean = self._mean**2
         self._variance = self._weighted(self._original**2) - self._squared_mean
@@ -74,11 +78,10 @@ class SsimTo:
 
     def _weighted(self, images: Tensor) -> Tensor:
         """Each window's Gaussian mean."""
-        if max(images.shape[-2:]) < LONG:
+        if not self._is_long:
             return self._down @ images @ self._across
-        bell = self._down[0, :WINDOW].expand(images.shape[1], 1, 1, -1)
-        down = F.conv2d(images, bell.transpose(2, 3), groups=len(bell))
-        return F.conv2d(down, bell, groups=len(bell))
+        down = F.conv2d(images, self._bell.transpose(2, 3), groups=len(self._bell))
+        return F.conv2d(down, self._bell, groups=len(self._bell))
 
     def _within(self, side: slice, area: slice, length: int) -> slice:
         """The windows, by their first pixel, that lie between a region's ends; where it is too short for one, the first

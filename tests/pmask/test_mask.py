@@ -82,7 +82,7 @@ def outcome(face: Target, values: torch.Tensor) -> tuple[dict[str, float], float
     patch = masked_patch(face, values)
     frame = F.grid_sample(patch, face.to_frame, align_corners=False)
     angles = {name: float(angle(net(frame), face.references[name]).min()) for name, net in TEAM.items()}
-    return angles, (1 - float(face.ssim(patch))) / 2
+    return angles, (1 - float(face.ssims(patch).amin())) / 2
 
 
 def test_angle_is_the_arc_between_unit_vectors():

@@ -143,7 +143,6 @@ def test_the_stand_in_tells_what_a_card_would_not_do_again():
         total.add_(1.0)
         kept.copy_(total * turn[0])
 
-    recorded = Recorded(work, CPU)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recording, "records", lambda device: True)
         patch.setattr(recording, "record", written)

@@ -92,7 +92,9 @@ def test_regions_shorter_than_the_window(side):
 
 
 def test_pictures_shorter_than_the_window():
-    """As the library lengthens them."""
+    """They are lengthened by their edge."""
     image, other = torch.rand(2, 1, 3, 8, 20)
     regions = [(slice(0, 8), slice(0, 20))] * 2
+    longer = [F.pad(picture, (0, 0, 0, 3), mode="replicate") for picture in (image, other)]
+    assert torch.allclose(face_ssim(*longer).expand(2), SsimTo(image, regions)(other)[0], atol=1e-6)
     assert torch.allclose(face_ssim(image, other).expand(2), SsimTo(image, regions)(other)[0], atol=1e-6)
