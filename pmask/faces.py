@@ -19,6 +19,9 @@ YUNET_SIDES = (640, 1280, 2560)
 """Long sides in pixels at which YuNet looks: it was trained on faces of 10 to 300 pixels
 (https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet); a close-up is found in the small
 picture, a far head in the large one."""
+YUNET_MOST = 300
+"""Pixels of the picture that YuNet looks at, on a face's longer side. A larger find in any but the smallest picture is
+none: pages of text, space shuttles and cheeks pass for faces there, and true faces of that size are found smaller."""
 YUNET_SCORE = 0.6
 MTCNN_SCORE = 0.9
 SAME_FACE_IOU = 0.4
@@ -91,7 +94,13 @@ def _yunet(say: store.Say) -> Detector:
 
     def detect(rgb: RGB) -> list[Face]:
         sides = [side for i, side in enumerate(YUNET_SIDES) if i == 0 or max(rgb.shape[:2]) > YUNET_SIDES[i - 1]]
-        return _distinct(face for side in sides for face in look(rgb, side))
+        scales = {side: min(1.0, side / max(rgb.shape[:2])) for side in sides}
+        return _distinct(
+            face
+            for side in sides
+            for face in look(rgb, side)
+            if side == sides[0] or max(face.box[2:]) * scales[side] <= YUNET_MOST
+        )
 
     return detect
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image, ImageOps
 
 from pmask.faces import iou, load_detector
@@ -43,6 +44,19 @@ def test_one_face_with_landmarks_in_their_places(detector, astronaut):
 def test_no_face_in_a_cup_of_coffee(detector, coffee):
     """A false find scars a photo for nothing."""
     assert [] == detector(coffee)
+
+
+@pytest.mark.parametrize("side", [1800, 2500])
+def test_nothing_but_the_face_of_a_photo_as_large_as_a_phones(astronaut, side):
+    """In a large picture YuNet takes the shuttle and the badge for faces, which would be scarred for nothing."""
+    large = np.array(Image.fromarray(astronaut).resize((side, side), Image.Resampling.LANCZOS))
+    assert 1 == len(load_detector("yunet")(large))
+
+
+def test_a_large_page_of_text_has_no_face():
+    """Screenshots and scans are uploaded too."""
+    page = Image.fromarray(skimage.data.page()).convert("RGB")
+    assert [] == load_detector("yunet")(np.array(page.resize((2560, 1273), Image.Resampling.LANCZOS)))
 
 
 def test_a_close_up_and_a_far_head_are_found(astronaut):
