@@ -90,17 +90,12 @@ def _yunet(say: store.Say) -> Detector:
                 score=float(row[14]),
             )
             for row in (() if rows is None else rows)
+            if side == YUNET_SIDES[0] or max(row[2:4]) <= YUNET_MOST
         ]
 
     def detect(rgb: RGB) -> list[Face]:
         sides = [side for i, side in enumerate(YUNET_SIDES) if i == 0 or max(rgb.shape[:2]) > YUNET_SIDES[i - 1]]
-        scales = {side: min(1.0, side / max(rgb.shape[:2])) for side in sides}
-        return _distinct(
-            face
-            for side in sides
-            for face in look(rgb, side)
-            if side == sides[0] or max(face.box[2:]) * scales[side] <= YUNET_MOST
-        )
+        return _distinct(face for side in sides for face in look(rgb, side))
 
     return detect
 
