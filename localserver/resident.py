@@ -32,8 +32,8 @@ class Resident:
         return self._protector.device
 
     def warm(self, options: MaskOptions) -> None:
-        """Loads the team and the judges."""
-        self._protector.panel(options.team)
+        """Loads the team and the judges, and has them look once."""
+        self._protector.warm(options.team)
 
     def protect(
         self,

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from pmask.errors import Cancelled
 from pmask.geometry import FRAME_SIZE, sample
-from pmask.recording import Recorded
+from pmask.recording import Recordings
 from pmask.sights import Sights, blurred, laid
 from pmask.ssim import C2, SsimTo
 
@@ -295,11 +295,11 @@ def search_masks(
         if cancelled():
             raise Cancelled("cancelled while the mask was being made")
         state.show()
-        frames = state.look()
-        triplet = state.triplet_loss(frames)
-        done = state.judged(triplet)
-        if iteration < search.iterations and not all(done):
-            state.advance(torch.autograd.grad(triplet.sum(), frames)[0])
+        is_last = iteration == search.iterations
+        state.look(is_last)
+        done = state.judged()
+        if not (is_last or all(done)):
+            state.advance()
         results |= state.finish(done, iteration, time.monotonic() - began)
         on_iteration(max(iteration / search.iterations, len(results) / len(targets)))
         if not state.faces:
@@ -313,8 +313,8 @@ def search_masks(
 class _State:
     """What the search knows of each face still in the batch: its mask, the gradient's moments, kappa, the best.
 
-    Most of its work is recorded on an NVIDIA card (pmask.recording). That work is in the methods that _record names:
-    they only start work on the device, and what goes from one to another stays in the same tensors.
+    Most of its work is recorded on an NVIDIA card (pmask.recording). That work is in the methods that ``recordings``
+    does: they only start work on the device, and what goes from one to another stays in the same tensors.
     """
 
     def __init__(
@@ -365,8 +365,7 @@ class _State:
 
     def _record(self) -> None:
         """Begins the recordings anew, for these faces."""
-        parts = (self._paint, self._measure, self._align, self._note, self._step)
-        self.paint, self.measure, self.align, self.note, self.step = (Recorded(part, self.device) for part in parts)
+        self.recordings = Recordings(self.device)
         self.codecs = [None if target.encoded is None else torch.zeros_like(target.patch) for target in self.targets]
         self.placements = torch.zeros(len(self.faces), 4, device=self.device)
         self.triplet, self.pace = torch.zeros_like(self.budgets), torch.zeros(3, device=self.device)
@@ -376,11 +375,11 @@ class _State:
 
     def show(self) -> None:
         """The masked patches as they would be delivered, and their SSIM."""
-        self.paint()
+        self.recordings.do(self._paint)
         for target, patch, codec in zip(self.targets, self.painted, self.codecs, strict=True):
             if target.encoded is not None and codec is not None:
                 codec.copy_(_taken(target.encoded, patch))
-        self.measure()
+        self.recordings.do(self._measure)
 
     def _paint(self) -> None:
         self.leaves = [layer.detach().requires_grad_() for layer in self.layers]
@@ -394,14 +393,25 @@ class _State:
         self.ssim = torch.stack([ssims.amin() for ssims in self.ssims])
         self.visible = imperceptibility_loss(self.ssim, self.allowed)
 
-    def look(self) -> Tensor:
-        """The face frames (faces, 3, FRAME_SIZE, FRAME_SIZE) of the masked patches, each laid as the next of the sights
-        has it."""
+    def look(self, is_last: bool) -> None:
+        """The masked patches, each laid and rendered as the next of the sights has it, as those of the team see them
+        whose turn it is: the sum of Eq. 4 over these for each face and, but for the last time, its gradient in the face
+        frames. They look one after the other, so that what a gradient needs is held for one of them at a time."""
         sights = self.search.sights
         if sights is not None:
             self.placements.copy_(torch.stack([sights.placement(self.chance) for _ in self.faces]))
-        self.align()
-        return self.frames.detach().requires_grad_()
+        self.recordings.do(self._align)
+        frames = self.frames.detach().requires_grad_()
+        rendered = frames if sights is None else sights.rendered(frames, self.chance)
+        losses, pulls = [], []
+        for name in self.lookers():
+            seen = rendered.detach().requires_grad_(not is_last)
+            losses.append(self.triplet_loss(name, seen))
+            if not is_last:
+                pulls.append(torch.autograd.grad(losses[-1].sum(), seen)[0])
+        self.triplet.copy_(torch.stack(losses).detach().sum(0))
+        if pulls:
+            self.pull.copy_(torch.autograd.grad(rendered, frames, torch.stack(pulls).sum(0))[0])
 
     def _align(self) -> None:
         grids = [target.to_frame for target in self.targets]
@@ -409,25 +419,19 @@ class _State:
             grids = [laid(*pair) for pair in zip(grids, self.placements, strict=True)]
         self.frames = torch.cat([sample(*pair) for pair in zip(self.patches, grids, strict=True)])
 
-    def triplet_loss(self, frames: Tensor) -> Tensor:
-        """Eq. 4 for each face (faces), the sum over those of the team whose turn it is."""
-        if self.search.sights is not None:
-            frames = self.search.sights.rendered(frames, self.chance)
-        losses = []
-        for name in self.lookers():
-            angles = angle(self.team[name](frames)[:, None], self.references[name])
-            losses.append(reverse_triplet_loss(angles.masked_fill(self.absent[name], torch.inf), self.goals[name]))
-        return torch.stack(losses).sum(0)
+    def triplet_loss(self, name: str, frames: Tensor) -> Tensor:
+        """Eq. 4 for each face (faces) and one of the team."""
+        angles = angle(self.team[name](frames)[:, None], self.references[name])
+        return reverse_triplet_loss(angles.masked_fill(self.absent[name], torch.inf), self.goals[name])
 
     def lookers(self) -> list[str]:
         """The members of the team whose turn it is."""
         names, many = list(self.team), self.search.looking(len(self.team))
         return [names[(self.steps * many + i) % len(names)] for i in range(many)]
 
-    def judged(self, triplet: Tensor) -> list[bool]:
+    def judged(self) -> list[bool]:
         """Which faces have met both losses for enough sights in a row; the best masks are kept."""
-        self.triplet.copy_(triplet.detach())
-        self.note()
+        self.recordings.do(self._note)
         round_of_team = math.ceil(len(self.team) / self.search.looking(len(self.team)))
         enough = 1 if self.search.sights is None else max(self.search.steadiness, round_of_team)
         return [met >= enough for met in self.met.tolist()]
@@ -441,15 +445,14 @@ class _State:
             best.copy_(torch.where(_wide(better), layer, best))
         self.met.copy_((self.met + 1) * (within & (self.triplet == 0)))
 
-    def advance(self, pull: Tensor) -> None:
-        """One step down Eq. 8. pull: the gradient of the team's losses in the face frames."""
+    def advance(self) -> None:
+        """One step down Eq. 8."""
         search, done = self.search, self.steps / self.search.iterations
         self.steps += 1
         step = search.step + (search.last_step - search.step) * done
         begun = [1 - share**self.steps for share in (search.momentum, search.curvature or 0.0)]
-        self.pull.copy_(pull)
         self.pace.copy_(torch.tensor([step, *begun]))
-        self.step()
+        self.recordings.do(self._step)
 
     def _step(self) -> None:
         """Eq. 8's gradient, kappa's schedule, and the masks over the budget shrunk back to it."""

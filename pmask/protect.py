@@ -17,6 +17,7 @@ from pmask.check import judge, judges
 from pmask.errors import DeviceUnavailable, OutOfMemory, WeightsUnavailable
 from pmask.faces import Box, Face, iou, load_detector
 from pmask.film import Sight, by_frame, follow, lead, shots, together, weakest
+from pmask.geometry import FRAME_SIZE
 from pmask.images import RGB, Photo, decode, encode, reencoded
 from pmask.mask import DEFAULT_SEARCH, Embed, Mask, Search, Target, angle, goal, search_masks
 from pmask.options import MaskOptions
@@ -133,6 +134,18 @@ class Protector:
             except WeightsUnavailable as error:
                 warnings.append(f"{name} could not judge the result: {error}")
         return names, tuple(warnings)
+
+    def warm(self, team: Sequence[str]) -> None:
+        """Loads team and judges and has each look once, so that the first photo waits for neither. Raises
+        WeightsUnavailable where a member of the team cannot be had."""
+        names, _ = self.panel(team)
+        frame = torch.full((1, 3, FRAME_SIZE, FRAME_SIZE), 0.5, device=self._device)
+        for name, embed in self._team(names).items():
+            with torch.no_grad():
+                embed(frame)
+            if name in team:
+                seen = frame.clone().requires_grad_()
+                torch.autograd.grad(embed(seen).sum(), seen)
 
     def remember(self, data: bytes, team: Sequence[str]) -> None:
         """Puts a photo's faces into the album before its turn comes, for the other photos of one upload. Raises any

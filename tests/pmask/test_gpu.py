@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
+from collections.abc import Callable
 
 import pytest
 import torch
 
+from pmask import recording
 from pmask.geometry import FRAME_SIZE
 from pmask.options import MaskOptions
 from pmask.protect import Protector
 from pmask.recognisers.replay import MOST_FACES, Replayed
-from pmask.recording import ASKED_FOR
+from pmask.recording import SWITCH
 from pmask.report import Report
 from pmask.teams import default_team
 
@@ -47,13 +50,49 @@ def test_a_replay_is_what_was_recorded(card, name, faces):
 
 @pytest.mark.parametrize("recorded", ["0", "1"])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_masks_of_a_card_are_as_good_as_the_processors(
-    card, protector, astronaut, encoded, monkeypatch, kind, recorded
-):
-    """Rounding leads elsewhere, but no worse; with all of the search recorded, too."""
+def test_masks_of_a_card_are_as_good_as_the_processors(protector, astronaut, encoded, monkeypatch, kind, recorded):
+    """Rounding leads elsewhere, but no worse, whether the work is recorded or not."""
     data = encoded(astronaut, kind)
-    monkeypatch.setenv(ASKED_FOR, recorded)
+    monkeypatch.setenv(SWITCH, recorded)
+    card = Protector(device="cuda", judges=())
     wanted, found = protector.protect(data, MaskOptions()).report, card.protect(data, MaskOptions()).report
     assert "cuda" == found.device
     assert abs(reached(wanted) - reached(found)) < 0.05
     assert (1 - found.faces[0].ssim) / 2 <= 0.0171
+
+
+def test_garbage_does_not_spoil_a_recording(card, astronaut, encoded, monkeypatch):
+    """A recording that is found to be garbage while another is made would end that one, and the photo with it."""
+    record, there = recording.record, torch.zeros(1, device="cuda")
+
+    def amid_garbage(work: Callable[[], None], purpose: str) -> Callable[[], None]:
+        ring: list[object] = [record(lambda: there.add_(1), purpose)]
+        ring.append(ring)
+        del ring
+
+        def watched() -> None:
+            gc.set_threshold(1)
+            work()
+            gc.set_threshold(0)
+
+        return record(watched, purpose)
+
+    monkeypatch.setattr(recording, "record", amid_garbage)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(0)
+    try:
+        report = card.protect(encoded(astronaut, "JPEG"), MaskOptions()).report
+    finally:
+        gc.set_threshold(*thresholds)
+    assert "protected" == report.status
+
+
+def test_photo_after_photo_takes_no_more_of_the_card(card, astronaut, encoded):
+    """Recordings are made for each photo; their memory is used again."""
+    photos = [encoded(astronaut[:, : 512 - 8 * cut], kind) for cut in range(4) for kind in ("PNG", "JPEG")]
+    for data in photos:
+        card.protect(data, MaskOptions())
+    held = torch.cuda.memory_reserved()
+    for data in photos * 2:
+        card.protect(data, MaskOptions())
+    assert torch.cuda.memory_reserved() <= 1.05 * held

@@ -3,6 +3,7 @@ and done again on the same tensors. What a card refuses while it records, the st
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,14 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from test_mask import TEAM, target
+from test_mask import TEAM, Tiny, target
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pmask import recording
+from pmask.geometry import FRAME_SIZE
 from pmask.mask import PAPER_SEARCH, Mask, Search, search_masks
-from pmask.recording import Recorded
+from pmask.recognisers.replay import MOST_FACES, Replayed
+from pmask.recording import Recordings
 
 CPU = torch.device("cpu")
 aten = torch.ops.aten
@@ -75,26 +78,40 @@ def _place(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def written(work: Callable[[], None]) -> Callable[[], None]:
-    """As pmask.recording.record, of work on the processor."""
-    with Written() as down:
-        work()
-    down.spoil()
-    return down.replay
+class Studio:
+    """Stands in for pmask.recording.record on the processor. Recordings of one purpose share memory: replaying one
+    overwrites what those after it hold."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, list[Written]] = {}
+
+    def record(self, work: Callable[[], None], purpose: str = "") -> Callable[[], None]:
+        """As pmask.recording.record."""
+        with Written() as down:
+            work()
+        down.spoil()
+        beside = self.made.setdefault(purpose, [])
+        beside.append(down)
+
+        def replay() -> None:
+            for later in beside[beside.index(down) + 1 :]:
+                later.spoil()
+            down.replay()
+
+        return replay
+
+    def count(self) -> int:
+        """How many recordings there are."""
+        return sum(map(len, self.made.values()))
 
 
 @pytest.fixture
-def a_card_records(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
-    """Has work on the processor recorded; what was."""
-    works: list[Callable[[], None]] = []
-
-    def noted(work: Callable[[], None]) -> Callable[[], None]:
-        works.append(work)
-        return written(work)
-
+def studio(monkeypatch: pytest.MonkeyPatch) -> Studio:
+    """Has work on the processor recorded."""
+    there = Studio()
     monkeypatch.setattr(recording, "records", lambda device: True)
-    monkeypatch.setattr(recording, "record", noted)
-    return works
+    monkeypatch.setattr(recording, "record", there.record)
+    return there
 
 
 def masks(**search: Any) -> list[Mask]:
@@ -114,10 +131,10 @@ def masks(**search: Any) -> list[Mask]:
 
 
 @pytest.mark.parametrize("search", [{}, {"sights": None}, vars(PAPER_SEARCH) | {"iterations": 12}])
-def test_recorded_searches_make_the_masks_that_others_make(search, a_card_records):
+def test_recorded_searches_make_the_masks_that_others_make(search, studio):
     """What a recording does not see again, such as a number that Python works out, would stay as it was."""
     recorded = masks(**search)
-    assert len(a_card_records) >= 5
+    assert studio.count() >= 5
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recording, "records", lambda device: False)
         plain = masks(**search)
@@ -127,14 +144,84 @@ def test_recorded_searches_make_the_masks_that_others_make(search, a_card_record
         assert torch.equal(one.values, other.values)
 
 
-def test_a_face_that_leaves_has_the_others_recorded_anew(a_card_records):
+def test_a_face_that_leaves_has_the_others_recorded_anew(studio):
     """The batch is another then."""
     made = masks(**vars(PAPER_SEARCH) | {"iterations": 12})
     assert 2 < made[2].iterations < made[0].iterations == 12
-    assert len(a_card_records) >= 9
+    assert studio.count() >= 9
 
 
-def test_the_stand_in_tells_what_a_card_would_not_do_again():
+def test_a_search_leaves_no_recordings_behind(studio):
+    """They hold a card's memory, and must not wait for a garbage collection, which may come while another is made."""
+    gone = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recording, "record", lambda *work: _Watched(studio.record(*work), gone))
+        gc.disable()
+        try:
+            masks()
+        finally:
+            gc.enable()
+    assert len(gone) == studio.count() >= 5
+
+
+class _Watched:
+    """A replay, which says when it goes."""
+
+    def __init__(self, replay: Callable[[], None], gone: list[int]) -> None:
+        self._replay, self._gone = replay, gone
+
+    def __call__(self) -> None:
+        self._replay()
+
+    def __del__(self) -> None:
+        self._gone.append(1)
+
+
+def test_recognisers_are_replayed_as_they_are(studio):
+    """Embeddings and gradients of new pixels, for batches of several sizes, of two recognisers in turn, which share
+    their memory."""
+    both = [(network, Replayed(network)) for network in TEAM.values()]
+    for faces in (1, 3, 1, 1, 3):
+        frames = torch.rand(faces, 3, FRAME_SIZE, FRAME_SIZE)
+        for plain, replayed in both:
+            assert torch.equal(plain(frames), replayed(frames))
+            leaf, again = frames.clone().requires_grad_(), frames.clone().requires_grad_()
+            wanted, found = plain(leaf), replayed(again)
+            assert torch.equal(wanted, found)
+            pairs = ((wanted, leaf), (found, again))
+            (wanted,), (found,) = (torch.autograd.grad(rows[:, :5].sum(), pixels) for rows, pixels in pairs)
+            assert float(wanted.norm()) > 0
+            assert torch.equal(wanted, found)
+    assert {"recognisers": 12} == {purpose: len(made) for purpose, made in studio.made.items()}
+
+
+def test_what_a_recogniser_returned_stays(studio):
+    """The next look works elsewhere."""
+    replayed, frames = Replayed(TEAM["one"]), torch.rand(2, 3, FRAME_SIZE, FRAME_SIZE)
+    first = replayed(frames)
+    kept = first.clone()
+    replayed(1 - frames)
+    assert torch.equal(kept, first)
+
+
+def test_a_gradient_is_refused_after_another_look(studio):
+    """Its memory holds the other's by then, and the gradient would be wrong without a word."""
+    one, two = (Replayed(network) for network in TEAM.values())
+    rows = one(torch.rand(1, 3, FRAME_SIZE, FRAME_SIZE, requires_grad=True))
+    two(torch.rand(1, 3, FRAME_SIZE, FRAME_SIZE))
+    with pytest.raises(RuntimeError, match="has looked since"):
+        rows.sum().backward()
+
+
+def test_crowds_are_not_recorded(studio):
+    """Each recording holds memory."""
+    network = Tiny(3)
+    frames = torch.rand(MOST_FACES + 1, 3, FRAME_SIZE, FRAME_SIZE)
+    assert torch.equal(network(frames), Replayed(network)(frames))
+    assert 0 == studio.count()
+
+
+def test_the_stand_in_tells_what_a_card_would_not_do_again(studio):
     """A test that cannot fail would show nothing."""
     total, kept, turn = torch.zeros(2), torch.zeros(2), [0]
 
@@ -143,17 +230,35 @@ def test_the_stand_in_tells_what_a_card_would_not_do_again():
         total.add_(1.0)
         kept.copy_(total * turn[0])
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recording, "records", lambda device: True)
-        patch.setattr(recording, "record", written)
-        recorded = Recorded(work, CPU)
-        for _ in range(4):
-            recorded()
+    recordings = Recordings(CPU)
+    for _ in range(4):
+        recordings.do(work)
     assert [4.0, 4.0] == total.tolist(), "each time once, the recording none"
     assert [8.0, 8.0] == kept.tolist(), "Python's own count stays what it was when it was recorded"
+
+
+def test_the_stand_in_shares_memory(studio):
+    """Nor would one on which recordings never got in each other's way."""
+    found = []
+    first = studio.record(lambda: None, "one")
+    second = studio.record(lambda: found.append(torch.ones(2) * 2), "one")
+    second()
+    assert [2.0, 2.0] == found[0].tolist()
+    first()
+    assert all(map(math.isnan, found[0].tolist()))
 
 
 @pytest.mark.parametrize("work", [lambda: float(torch.ones(1).sum()), lambda: torch.tensor([1.0])])
 def test_the_stand_in_refuses_what_a_card_refuses(work):
     with pytest.raises(RuntimeError, match="card"):
-        written(work)
+        Studio().record(work)
+
+
+@pytest.mark.parametrize(("switch", "wanted"), [(None, True), ("1", True), ("0", False)])
+def test_a_card_records_unless_told_not_to(monkeypatch, switch, wanted):
+    """The switch is for cards that cannot; a processor never does."""
+    monkeypatch.delenv(recording.SWITCH, raising=False)
+    if switch is not None:
+        monkeypatch.setenv(recording.SWITCH, switch)
+    assert wanted == recording.records(torch.device("cuda"))
+    assert not recording.records(CPU)
