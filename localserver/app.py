@@ -243,6 +243,7 @@ def _summary(protection: Protection) -> str:
         "status": report["status"],
         "faces": len(faces),
         "hidden": sum(face["hidden"] for face in faces),
+        "matched": sum(face["matched"] for face in faces),
         "converged": sum(face["converged"] for face in faces),
         "seconds": report["seconds"],
         "ssim": min((face["ssim"] for face in faces if face["ssim"] is not None), default=None),

@@ -212,7 +212,7 @@ def _protect_words(result: dict[str, Any]) -> str:
         return "\n".join([f"{result['input']}: protected by PMask before; {copy}", *notes])
     lines = [f"{result['input']} -> {result['output']}  ({result['seconds']:.1f} s)"]
     for number, face in enumerate(result["faces"], 1):
-        state = "protected" if face["hidden"] else "only partly hidden"
+        state = "only partly hidden" if face["matched"] else "protected"
         goal = "" if face["converged"] else ", short of the full goal"
         look = f"SSIM {face['ssim']:.4f}, PSNR {face['psnr']:.1f} dB"
         lines.append(f"  face {number}: {state}{goal} after {face['iterations']} iterations; {look}")

@@ -133,9 +133,15 @@ class FaceReport:
     references: int = 1
     verdicts: tuple[Verdict, ...] = ()
 
+    @property
+    def matched(self) -> bool:
+        """Whether any recogniser still matches it, bare or after the upload; where none judged, what is not hidden."""
+        return any(verdict.matches for verdict in self.verdicts) if self.verdicts else not self.hidden
+
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types, keys as the fields."""
-        return {**asdict(self), "verdicts": [verdict.to_json() for verdict in self.verdicts]}
+        """Plain JSON types, keys as the fields; beside them "matched"."""
+        verdicts = [verdict.to_json() for verdict in self.verdicts]
+        return {**asdict(self), "matched": self.matched, "verdicts": verdicts}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ class Echo:
 
     async def protect(self, data: bytes, *_: object) -> Protection:
         """The photo, and a report of one hidden face."""
-        face = {"converged": True, "hidden": True, "ssim": 0.97, "verdicts": []}
+        face = {"converged": True, "hidden": True, "matched": False, "ssim": 0.97, "verdicts": []}
         report = {"status": "protected", "faces": [face], "seconds": 0.0, "judged": None}
         return Protection(data=data + b"\0", report=report)
 

@@ -476,7 +476,7 @@ def figures(outcome: Outcome) -> list[str]:
     ]
     for number, face in enumerate(faces, 1):
         x, y, width, height = (round(value) for value in face["box"])
-        verdict = "hidden" if face["hidden"] else "only partly hidden"
+        verdict = "only partly hidden" if face["matched"] else "protected"
         lines += [
             "",
             f"Face {number} at ({x}, {y}), {width} x {height} pixels: {verdict}. SSIM {face['ssim']:.3f}, "

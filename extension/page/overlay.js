@@ -186,16 +186,11 @@
   /** What became of a photo: its words, and good, warn or plain. */
   function resultOf({ state, summary }) {
     if (state !== "protected") return { text: words(`result_${state}`), tone: state === "original" ? "warn" : "plain" };
-    const { status, faces, hidden } = summary;
+    const { status, faces, matched } = summary;
     if (status === "already_protected") return { text: words("result_already"), tone: "good" };
-    if (hidden < faces) return { text: words("result_partly", faces - hidden, faces), tone: "warn" };
-    const text = faces === 1 ? words("result_protected_one") : words("result_protected", faces);
-    return { text, tone: isWell(summary) ? "good" : "warn" };
-  }
-
-  /** No recogniser matches any face, neither one that the mask was made against nor one that only judged. */
-  function isWell({ faces, hidden, judged }) {
-    return hidden === faces && (!judged || judged.fooled === judged.recognisers);
+    // by a recogniser that the mask was made against, or by one that only judged
+    if (matched) return { text: words("result_partly", matched, faces), tone: "warn" };
+    return { text: faces === 1 ? words("result_protected_one") : words("result_protected", faces), tone: "good" };
   }
 
   /** "4 of 4 recognisers no longer match it (also after Instagram), ..." */
@@ -612,7 +607,7 @@
     }
 
     #allWell() {
-      return this.#photos().every(({ state, summary }) => state !== "protected" || isWell(summary));
+      return this.#photos().every(({ state, summary }) => state !== "protected" || !summary.matched);
     }
 
     #showHead() {

@@ -58,17 +58,16 @@ export function make(tag, properties = {}, ...children) {
 export function resultWords({ state, code, summary }) {
   if (state === "failed") return errorWords({ code }, "title");
   if (state !== "protected") return words(`result_${state}`);
-  const { status, faces, hidden } = summary;
+  const { status, faces, matched } = summary;
   if (status === "already_protected") return words("result_already");
-  if (hidden < faces) return words("result_partly", faces - hidden, faces);
+  if (matched) return words("result_partly", matched, faces);
   return faces === 1 ? words("result_protected_one") : words("result_protected", faces);
 }
 
 /** Is it well, or something to look at? @returns {"good" | "plain" | "warn"} */
 export function toneOf({ state, summary }) {
   if (state === "no_face" || state === "omitted") return "plain";
-  const { faces, hidden, judged } = summary ?? {};
-  return state === "protected" && hidden === faces && (!judged || judged.fooled === judged.recognisers) ? "good" : "warn";
+  return state === "protected" && !summary.matched ? "good" : "warn";
 }
 
 /** Hands a text to the person as a file. */

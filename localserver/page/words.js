@@ -69,9 +69,9 @@ export function stateWords(photo) {
 function resultWords(report) {
   if (report.status === "no_face") return "No face found: the photo can be uploaded as it is";
   if (report.status === "already_protected") return "PMask protected this photo before: it can be uploaded as it is";
-  const open = report.faces.filter((face) => !face.hidden).length;
+  const open = report.faces.filter((face) => face.matched).length;
   const faces = counted(report.faces.length, "face");
-  return open ? `${open} of ${faces} only partly hidden: a recogniser may still match` : `${faces} protected`;
+  return open ? `${open} of ${faces} only partly hidden: a recogniser still matches` : `${faces} protected`;
 }
 
 /** One sentence on all recognisers, or "". */

@@ -27,7 +27,7 @@ const lost = () => new PhotoError("lost");
 const blob = new Blob(["protected"]);
 const done = { state: "done", revision: 3 };
 const running = { state: "running", stage: "masking", progress: 0.5, faces: 2, revision: 2 };
-const result = { blob, summary: { status: "protected", faces: 2, hidden: 2, converged: 2 } };
+const result = { blob, summary: { status: "protected", faces: 2, hidden: 2, matched: 0, converged: 2 } };
 
 test("sent, followed, fetched", async () => {
   const { photo, asked, states } = photoWith({ protect: [{ id: "7" }], follow: [running, done], result: [result] });

@@ -17,10 +17,10 @@ from pmask.images import MAX_BYTES, MAX_PIXELS
 from pmask.options import MaskOptions
 from pmask.report import Progress
 
-FACE = {"hidden": True, "converged": True, "ssim": 0.971}
+FACE = {"hidden": True, "matched": False, "converged": True, "ssim": 0.971}
 REPORT = {
     "status": "protected",
-    "faces": [FACE, FACE | {"hidden": False, "converged": False, "ssim": 0.969}],
+    "faces": [FACE, FACE | {"hidden": False, "matched": True, "converged": False, "ssim": 0.969}],
     "seconds": 1.5,
     "judged": {"recognisers": 4, "fooled": 3, "unseen": 2, "upload": "Instagram"},
 }
@@ -43,7 +43,15 @@ async def test_a_photo_is_protected(daemon, photo):
         assert b"protected bytes" == await answer.read()
         assert "nosniff" == answer.headers["X-Content-Type-Options"]
         summary = answer.headers["X-PMask-Report"]
-    expected = {"status": "protected", "faces": 2, "hidden": 1, "converged": 1, "seconds": 1.5, "ssim": 0.969}
+    expected = {
+        "status": "protected",
+        "faces": 2,
+        "hidden": 1,
+        "matched": 1,
+        "converged": 1,
+        "seconds": 1.5,
+        "ssim": 0.969,
+    }
     expected["judged"] = {"recognisers": 4, "fooled": 3, "unseen": 2, "upload": "Instagram"}
     assert json.dumps(expected, separators=(",", ":")) == summary
     async with daemon.request("DELETE", f"/v1/jobs/{job}") as answer:
@@ -110,7 +118,15 @@ async def test_a_photo_without_a_face_is_never_a_200(daemon, photo):
     await daemon.until(job, "done")
     async with daemon.request("GET", f"/v1/jobs/{job}/result") as answer:
         assert (204, b"") == (answer.status, await answer.read())
-        expected = {"status": "no_face", "faces": 0, "hidden": 0, "converged": 0, "seconds": 0.5, "ssim": None}
+        expected = {
+            "status": "no_face",
+            "faces": 0,
+            "hidden": 0,
+            "matched": 0,
+            "converged": 0,
+            "seconds": 0.5,
+            "ssim": None,
+        }
         assert expected | {"judged": None} == json.loads(answer.headers["X-PMask-Report"])
 
 

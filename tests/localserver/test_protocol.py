@@ -104,7 +104,7 @@ def test_the_documents_figures_are_the_codes():
 def test_the_summarys_keys_are_the_documents():
     """X-PMask-Report is what the extension's card is drawn from."""
     documented = [set(re.findall(r'"(\w+)"', keys)) for keys in re.findall(r"`(?:\w+ JSON )?(\{[^`]*\})`", DOCUMENT)]
-    face = {"hidden": True, "converged": True, "ssim": 0.97}
+    face = {"hidden": True, "matched": True, "converged": True, "ssim": 0.97}
     verdict = Verdict(recogniser="dlib", in_team=False, upload=BARE, angle=30.0, threshold=22.0, nearest_other=24.0)
     report = {"status": "protected", "faces": [face], "seconds": 1.0, "judged": tally([[verdict]])}
     assert set(json.loads(_summary(Protection(data=b"", report=report)))) in documented

@@ -54,7 +54,18 @@ def test_protect_writes_beside_the_photo_and_prints_the_contract(photos, capsys)
     assert str(photos / "face.protected.png") == result["output"]
     assert ("protected", None) == (result["status"], result["code"])
     (face,) = result["faces"]
-    expected = {"box", "landmarks", "hidden", "converged", "iterations", "seconds", "ssim", "psnr", "distances"}
+    expected = {
+        "box",
+        "landmarks",
+        "hidden",
+        "matched",
+        "converged",
+        "iterations",
+        "seconds",
+        "ssim",
+        "psnr",
+        "distances",
+    }
     assert expected | {"references", "verdicts"} == set(face)
     verdict = {"recogniser", "in_team", "upload", "angle", "threshold", "nearest_other", "matches", "sentence"}
     assert verdict == set(face["verdicts"][0])
