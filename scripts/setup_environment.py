@@ -116,27 +116,48 @@ def missing_venv(module: str) -> str:
     )
 
 
+def torch_builds() -> list[list[str]]:
+    """uv's options for the build of PyTorch that suits this machine, best first. PyPI's own, the last resort, is for
+    NVIDIA's newest drivers on Linux, several GB that are of no use without such a card, and for no card on Windows.
+    PyTorch's own server has one for each (https://docs.astral.sh/uv/guides/integration/pytorch/)."""
+    has_card = shutil.which("nvidia-smi") is not None
+    if sys.platform == "darwin" or (sys.platform == "win32" and not has_card):
+        return [[]]
+    return [["--torch-backend", "auto" if has_card else "cpu"], []]
+
+
 def _install(root: Path, extras: Sequence[str], uv: str | None, one: Step) -> None:
     """With uv, which is much faster; with plain pip where uv is not to be had or fails."""
     venv = root / ".venv"
     python = python_of(venv)
     project = f".[{','.join(extras)}]" if extras else "."
     what = ["-c", "constraints.txt", "-e", project]
-    try:
-        if uv is None:
-            run([python, "-m", "pip", "install", "--quiet", "uv"], one, cwd=root)
-            uv = str(python.with_name("uv.exe" if os.name == "nt" else "uv"))
-        run([uv, "pip", "install", "--python", python, *what], one, cwd=root)
-    except (Failed, OSError):
-        one.say("uv failed; trying pip")
+    if uv is None:
+        uv = _fetched_uv(root, one)
+    for build in torch_builds() if uv else []:
         try:
-            run([python, "-m", "ensurepip"], one, cwd=root)  # an environment that uv made has no pip
-            run([python, "-m", "pip", "install", *what], one, cwd=root)
-        except Failed as error:
-            raise Failed(
-                f"{error}\nPMask's packages could not be installed into {venv}, neither by uv nor by pip. Check the "
-                "network and the free disk space (PyTorch needs several GB on Linux), then run this again."
-            ) from None
+            run([str(uv), "pip", "install", "--python", python, *build, *what], one, cwd=root)
+            return
+        except (Failed, OSError):
+            one.say(f"uv failed{' with ' + ' '.join(build) if build else ''}; trying another way")
+    try:
+        run([python, "-m", "ensurepip"], one, cwd=root)  # an environment that uv made has no pip
+        run([python, "-m", "pip", "install", *what], one, cwd=root)
+    except Failed as error:
+        raise Failed(
+            f"{error}\nPMask's packages could not be installed into {venv}, neither by uv nor by pip. Check the "
+            "network and the free disk space (PyTorch may need several GB), then run this again."
+        ) from None
+
+
+def _fetched_uv(root: Path, one: Step) -> str | None:
+    """uv in the environment itself; None where it is not to be had."""
+    python = python_of(root / ".venv")
+    try:
+        run([python, "-m", "pip", "install", "--quiet", "uv"], one, cwd=root)
+    except (Failed, OSError):
+        return None
+    return str(python.with_name("uv.exe" if os.name == "nt" else "uv"))
 
 
 def hand_over(python: Path, arguments: Sequence[str]) -> NoReturn:

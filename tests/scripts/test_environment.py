@@ -13,7 +13,8 @@ import sys
 import check
 import pytest
 import run
-from setup_environment import ROOT, STAMP, check_python, ensure, is_ready, python_of, wanted
+import setup_environment
+from setup_environment import ROOT, STAMP, check_python, ensure, is_ready, python_of, torch_builds, wanted
 from steps import Failed
 
 
@@ -83,6 +84,53 @@ def test_a_folder_of_somebody_elses_is_left_alone(tmp_path):
     with pytest.raises(Failed, match="is no Python environment"):
         ensure([], tmp_path)
     assert (tmp_path / ".venv/thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("platform", "has_card", "builds"),
+    [
+        ("linux", False, [["--torch-backend", "cpu"], []]),
+        ("linux", True, [["--torch-backend", "auto"], []]),
+        ("win32", True, [["--torch-backend", "auto"], []]),
+        ("win32", False, [[]]),
+        ("darwin", False, [[]]),
+    ],
+)
+def test_pytorch_is_the_build_for_this_machine(monkeypatch, platform, has_card, builds):
+    """A laptop without a card would fetch gigabytes of libraries for one, and Windows would leave a card idle."""
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(shutil, "which", lambda name: name if has_card and name == "nvidia-smi" else None)
+    assert builds == torch_builds()
+
+
+@pytest.mark.parametrize("works", ["cpu", "uv", "pip", "nothing"])
+def test_an_installer_that_fails_is_followed_by_the_next(root, monkeypatch, works):
+    """PyTorch's own server may be out of reach where PyPI's mirror is not, and uv where pip is not."""
+    (root / ".venv" / "pyvenv.cfg").touch()
+    tried = []
+
+    def run(command, one, *, cwd):
+        words = [str(word) for word in command]
+        if "ensurepip" in words or words[:2] == ["uv", "venv"]:
+            return
+        way = "cpu" if "cpu" in words else "uv" if words[0] == "uv" else "pip"
+        tried.append(way)
+        if way != works:
+            raise Failed(f"{way} failed")
+
+    monkeypatch.setattr(setup_environment, "run", run)
+    monkeypatch.setattr(setup_environment, "torch_builds", lambda: [["--torch-backend", "cpu"], []])
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    ways = ["cpu", "uv", "pip"]
+    if works == "nothing":
+        with pytest.raises(Failed, match=r"pip failed\n.*neither by uv nor by pip"):
+            ensure(["dev"], root)
+        assert not is_ready(root, ["dev"])
+    else:
+        ensure(["dev"], root)
+        ways = ways[: ways.index(works) + 1]
+        assert is_ready(root, ["dev"])
+    assert ways == tried
 
 
 def test_an_old_python_is_refused_with_its_version():
