@@ -32,7 +32,7 @@ class Resident:
         return self._protector.device
 
     def warm(self, options: MaskOptions) -> None:
-        """Loads the team and the judges, and has them look once."""
+        """Loads the team and the judges."""
         self._protector.warm(options.team)
 
     def protect(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pmask import store
+from pmask import recording, store
 from pmask.check import judge, judges
 from pmask.errors import DeviceUnavailable, OutOfMemory, WeightsUnavailable
 from pmask.faces import Box, Face, iou, load_detector
@@ -24,14 +24,15 @@ from pmask.options import MaskOptions
 from pmask.people import Album, Faces, Person, persons
 from pmask.population import Embeddings
 from pmask.recognisers.pool import Recogniser, load
-from pmask.recognisers.replay import quickest
+from pmask.recognisers.replay import MOST_FACES, quickest
 from pmask.recognisers.specs import SPECS
 from pmask.record import Record
 from pmask.report import BARE, Distance, FaceReport, Progress, Report, Stage, Status, Verdict
 from pmask.views import View, paste, quality
 
-FACES_AT_ONCE = 8
-"""Faces in one batch of the search; a crowd goes in several, so that memory does not grow with it."""
+FACES_AT_ONCE = MOST_FACES
+"""Faces in one batch of the search, as many as a card records; a crowd goes in several, so that memory does not grow
+with it."""
 MENDS = 2
 """How often a face whose delivered bytes just miss its goals, or clearly its budget, is searched again from where it
 was."""
@@ -136,9 +137,11 @@ class Protector:
         return names, tuple(warnings)
 
     def warm(self, team: Sequence[str]) -> None:
-        """Loads team and judges and has each look once, so that the first photo waits for neither. Raises
-        WeightsUnavailable where a member of the team cannot be had."""
+        """Loads team and judges, so that the first photo does not wait for them; where their work is recorded, each
+        looks once for that. Raises WeightsUnavailable where a member of the team cannot be had."""
         names, _ = self.panel(team)
+        if not recording.records(self._device):
+            return
         frame = torch.full((1, 3, FRAME_SIZE, FRAME_SIZE), 0.5, device=self._device)
         for name, embed in self._team(names).items():
             with torch.no_grad():

@@ -29,7 +29,7 @@ from pmask.geometry import FRAME_SIZE
 from pmask.options import MaskOptions
 from pmask.protect import Protector
 from pmask.recognisers.specs import REGISTRY
-from pmask.recording import SWITCH
+from pmask.recording import SWITCH, records
 
 STATUS = Path("/proc/self/status")
 IMPORTS = ("localserver.cli", "localserver.app", "pmask.cli")
@@ -113,7 +113,7 @@ def main() -> None:
         print(f"| {name} | {one:.3f} | {four:.3f} |")
     print()
     photos(protector, options.rounds)
-    if protector.device == "cuda" and os.environ.get(SWITCH) != "0":
+    if records(torch.device(protector.device)):
         os.environ[SWITCH] = "0"
         print("\nThe same with nothing recorded:\n")
         photos(Protector(device=options.device), options.rounds)

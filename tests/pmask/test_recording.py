@@ -19,6 +19,8 @@ from torch.utils._pytree import tree_leaves
 from pmask import recording
 from pmask.geometry import FRAME_SIZE
 from pmask.mask import PAPER_SEARCH, Mask, Search, search_masks
+from pmask.protect import Protector
+from pmask.recognisers.pool import Recogniser
 from pmask.recognisers.replay import MOST_FACES, Replayed
 from pmask.recording import Recordings
 
@@ -219,6 +221,22 @@ def test_crowds_are_not_recorded(studio):
     frames = torch.rand(MOST_FACES + 1, 3, FRAME_SIZE, FRAME_SIZE)
     assert torch.equal(network(frames), Replayed(network)(frames))
     assert 0 == studio.count()
+
+
+def test_warming_up_records_what_the_first_photo_needs(studio):
+    """Of each member of the team both passes and one without a gradient, of a judge this one alone."""
+    protector = Protector(device="cpu", judges=("dlib",))
+    for _ in range(2):
+        protector.warm(("sface",))
+        assert {"recognisers": 4} == {purpose: len(made) for purpose, made in studio.made.items()}
+
+
+def test_warming_up_has_nobody_look_where_nothing_is_recorded(monkeypatch):
+    """A processor gains nothing by it, and a photo that comes meanwhile would wait."""
+    looks = []
+    monkeypatch.setattr(Recogniser, "forward", lambda *frames: looks.append(frames))
+    Protector(device="cpu", judges=("dlib",)).warm(("sface",))
+    assert [] == looks
 
 
 def test_the_stand_in_tells_what_a_card_would_not_do_again(studio):
