@@ -66,8 +66,9 @@ class Search:
     iterations: the most that are made; 40 fool a recogniser outside the team less, 120 no more.
     momentum: of the mean gradient. curvature: of Adam's mean square, or None for steps along the mean gradient itself:
         Adam moves the cells that matter little as far as those that matter most, and the budget is spent on both.
-    memory: the mask is the running average of the iterations' masks, of which each keeps this share: the views are
-        drawn by chance, and what a single one asked for averages out. Without sights it is not used.
+    recency: the mask is the average of the iterations' masks, the t-th of which weighs about t to this power
+        (https://arxiv.org/abs/1212.1824, section 4): the views are drawn by chance, and what a single one asked for
+        averages out, while the first are forgotten, however few there are. Without sights it is not used.
     kappa: the weight of Eq. 8 at the start, doubled while the imperceptibility loss is above zero, else halved,
         within kappa_range. The two gradients are normalised first, so that kappa means the same for every face.
     colour: the most that a mask may change a pixel's colour beside its brightness, in units of [0, 1]. Coloured eyes
@@ -92,7 +93,7 @@ class Search:
     iterations: int = 60
     momentum: float = 0.9
     curvature: float | None = None
-    memory: float = 0.9
+    recency: float = 2.0
     kappa: float = 1.0
     kappa_range: tuple[float, float] = (1 / 64, 1.0)
     colour: float = 3 / 255
@@ -368,7 +369,7 @@ class _State:
         self.recordings = Recordings(self.device)
         self.codecs = [None if target.encoded is None else torch.zeros_like(target.patch) for target in self.targets]
         self.placements = torch.zeros(len(self.faces), 4, device=self.device)
-        self.triplet, self.pace = torch.zeros_like(self.budgets), torch.zeros(3, device=self.device)
+        self.triplet, self.pace = torch.zeros_like(self.budgets), torch.zeros(4, device=self.device)
         self.pull = torch.zeros(len(self.faces), 3, FRAME_SIZE, FRAME_SIZE, device=self.device)
         self.limits = torch.where(self.large > 0, self.search.brightness, math.inf)
         self.allowed = self.budgets * (1 - self.search.ssim_margin)  # what the search keeps to
@@ -451,7 +452,8 @@ class _State:
         self.steps += 1
         step = search.step + (search.last_step - search.step) * done
         begun = [1 - share**self.steps for share in (search.momentum, search.curvature or 0.0)]
-        self.pace.copy_(torch.tensor([step, *begun]))
+        newest = (search.recency + 1) / (search.recency + self.steps)
+        self.pace.copy_(torch.tensor([step, *begun, newest]))
         self.recordings.do(self._step)
 
     def _step(self) -> None:
@@ -463,15 +465,16 @@ class _State:
         self.kappa.copy_((self.kappa * (0.5 + 1.5 * over)).clamp(*self.search.kappa_range))
         # 1 - SSIM grows with the square of the mask, so this factor brings it back to the budget
         shrink = _wide(torch.sqrt(2 * self.allowed / (1 - self.ssim.detach())).masked_fill(~over, 1.0))
+        step, *_, newest = self.pace.unbind()
         for layer, way in zip(self.layers, self.ways(gradients), strict=True):
-            layer.mul_(shrink).sub_(self.pace[0] * way)
+            layer.mul_(shrink).sub_(step * way)
         for average, layer in zip(self.average, self.layers, strict=True):
-            average.lerp_(layer, 1 - self.search.memory)
+            average.lerp_(layer, newest)
 
     def ways(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """Where each layer goes, of length one: for a root mean square over the face or, with Adam, for each cell."""
         ways, curvature = [], self.search.curvature
-        _, momentum_begun, curvature_begun = self.pace.unbind()
+        _, momentum_begun, curvature_begun, _ = self.pace.unbind()
         for gradient, first, second, ease in zip(gradients, self.first, self.second, self.ease, strict=True):
             way = first.lerp_(self.finer(gradient), 1 - self.search.momentum) * ease
             if curvature is None:

@@ -76,7 +76,8 @@ VARIANTS: Mapping[str, dict[str, object]] = {
     "large faces: no limit to brightness": searched(brightness=math.inf),
     "steps of Adam": searched(**ADAM),
     "steps half as large": searched(step=DEFAULT_SEARCH.step / 2, last_step=DEFAULT_SEARCH.last_step / 2),
-    "no running average": searched(memory=0.0),
+    "no running average": searched(recency=1e6),
+    "running average: every iteration weighs the same": searched(recency=0.0),
     "the paper's plain search": {"search": PAPER_SEARCH},
 }
 """Changes to the Settings, by what they are called in the table."""

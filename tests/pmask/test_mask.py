@@ -288,6 +288,20 @@ def test_a_search_goes_on_from_given_masks():
     assert second.iterations <= 2 < first.iterations
 
 
+def test_later_iterations_weigh_more_in_the_average_and_the_start_nothing():
+    """What early iterations asked for, and the mask that a mend begins at, must not stay."""
+    start = search_masks([target()], TEAM, search=Search(iterations=2))
+    state = mask_module._State([target(reach=math.pi)], TEAM, Search(recency=1.0), 0, start)
+    layers = []
+    for _ in range(3):
+        state.show()
+        state.look(is_last=False)
+        state.advance()
+        layers.append(state.layers[0].clone())
+    torch.testing.assert_close(state.average[0], (layers[0] + 2 * layers[1] + 3 * layers[2]) / 6)
+    assert not torch.allclose(layers[0], start[0].layers[0], atol=1e-4), "the start is not among them"
+
+
 def test_the_budget_goes_where_texture_hides_it():
     """People look at smooth skin first, and SSIM allows more in hair and brows: of two halves, the textured one takes
     the larger change, and less so where that is not asked for."""
