@@ -218,12 +218,12 @@ class Page:
         raise NotImplementedError
 
     async def click(self, target: str) -> None:
-        """A real click in the middle of the element, once it is there."""
+        """A real click in the middle of the element, once it is to be seen."""
         await self.press(*await self.middle_of(target))
 
     async def middle_of(self, target: str) -> tuple[float, float]:
-        """Where the element's middle is in the tab, once it is there."""
-        await self.wait_for(f"({target}) != null")
+        """Where the element's middle is in the tab, once it is to be seen: hidden, it would be the tab's corner."""
+        await self.wait_for(f"({target})?.getClientRects().length > 0")
         x, y = await self.evaluate(
             f"(() => {{ const e = {target}; e.scrollIntoView({{block: 'nearest'}}); let {{x, y, width, height}} = "
             "e.getBoundingClientRect(); x += width / 2; y += height / 2;"

@@ -222,8 +222,9 @@ class Card:
         queue = [document["root"]]
         while queue:
             node = queue.pop()
-            attributes = node.get("attributes", [])
-            if node["nodeName"] == "SECTION" and "card" in attributes and "region" in attributes:
+            flat = node.get("attributes", [])
+            attributes = dict(zip(flat[::2], flat[1::2], strict=True))
+            if node["nodeName"] == "SECTION" and "card" in attributes.get("class", "").split():
                 found = await self.page.call("DOM.resolveNode", {"backendNodeId": node["backendNodeId"]})
                 return found["object"]["objectId"]
             queue += node.get("children", []) + node.get("shadowRoots", [])
@@ -266,9 +267,10 @@ class Card:
         return place
 
     async def press(self, label: str):
-        """A real click on a button of the card, once it stands still: the card rises, and grows with what it says."""
+        """A real click on a button of the card, once it stands still and takes clicks: the card rises, grows with what
+        it says, and lets clicks through to the page while files are handed over."""
         before, place = None, await self.place(label)
-        while place != before:
+        while place != before or await self.ask("function () { return this.matches('.aside') }"):
             await asyncio.sleep(0.15)
             before, place = place, await self.place(label)
         await self.page.press(*place)
