@@ -416,12 +416,17 @@ class Protector:
         people: Sequence[Person],
         options: MaskOptions,
     ) -> list[Target]:
-        """What the search is to reach for each view. What encoding alone takes of SSIM is not charged to the mask."""
+        """What the search is to reach for each view. What encoding alone takes of SSIM is not charged to the mask, but
+        where it is written finer than it came, for the mask's sake."""
 
         def encoded(patch: Tensor) -> Tensor:
             pixels = np.rint(patch[0].permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8)
             again = torch.from_numpy(reencoded(photo, pixels)).to(patch.device)
             return again.permute(2, 0, 1)[None].float() / 255
+
+        def lost(view: View) -> float:
+            refined = photo.way.refined
+            return 0.0 if refined else (1 - quality(view.boxed(photo.rgb), view.boxed(plain))[0]) / 2
 
         grey = photo.colourless
         return [
@@ -434,7 +439,7 @@ class Protector:
                 references={name: person.references[name] for name in options.team},
                 nearest={name: person.nearest(name) for name in options.team},
                 goals={name: goal(person.nearest(name), options.delta) for name in options.team},
-                budget=options.omega + (1 - quality(view.boxed(photo.rgb), view.boxed(plain))[0]) / 2,
+                budget=options.omega + lost(view),
                 grey=grey,
                 encoded=encoded if photo.lossy and not view.shrunk else None,
             )

@@ -6,6 +6,7 @@ of 16-bit colour, which it cannot hold.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import struct
@@ -40,7 +41,13 @@ _SAMPLE_PIXELS = 250_000
 _SAMPLE_FRAMES = 4
 _USUAL_CODES = bytes.fromhex("00020103030204030505040400 00017d01020300041105122131410613516107")
 """Start of the Huffman table that JPEG encoders use who fit none to the photo (ITU-T T.81, table K.5). Fitting one
-where the original has this would shrink the file for nothing, and needs all coefficients in memory."""
+where the original has this would shrink the file for nothing, and needs all coefficients in memory; finer steps it
+pays for."""
+_FINE_QUALITY = 90
+"""A JPEG's brightness is written at no lower quality (of libjpeg's scale): coarse steps round a mask to what is seen as
+much and fools less. Colours keep their steps: finer ones hardly protect better, and more of the mask's is seen."""
+_FINEST_SHARE = 1 / 4
+"""Of a step, that is kept at least: files of very low quality would grow to twice and more."""
 _LATE = 4096
 """Bytes after a picture's end that are padding rather than a second file, such as a motion photo's video."""
 _PNG_LOOK = (b"cICP", b"cHRM", b"gAMA", b"sRGB", b"iCCP", b"pHYs")
@@ -51,11 +58,13 @@ _PNG_SIGNATURE = 8
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """The way of one picture into a file. options: arguments of Image.save. matched: how many bytes the pixels took,
-    where the format does not say its quality. chunks: a PNG's own, put right after its header."""
+    where the format does not say its quality. refined: a JPEG's steps are finer than the file's own. chunks: a PNG's
+    own, put right after its header."""
 
     options: dict[str, Any]
     lossy: bool
     matched: int | None = None
+    refined: bool = False
     chunks: bytes = field(default=b"", repr=False)
 
     def write(self, stored: Stored, more: Sequence[Stored] = ()) -> bytes:
@@ -162,13 +171,14 @@ def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, 
         options["exif"] = exif
     if pixels.key is not None:
         options["transparency"] = pixels.key
-    lossy, matched, chunks = True, None, b""
+    lossy, matched, refined, chunks = True, None, False, b""
     if frames(image) > 1 and image.format in ANIMATED:
         options["save_all"] = True
         if image.info.get("loop") is not None:
             options["loop"] = image.info["loop"]
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         options |= _jpeg_options(image, data, choice)
+        refined = options["qtables"] != image.quantization
     elif kind == "WEBP":
         lossy = b"VP8L" not in {name for name, _ in _riff_chunks(data)}
         options |= {} if lossy else {"lossless": True, "exact": True}
@@ -188,15 +198,19 @@ def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, 
     if lossy and kind not in {"JPEG", "PNG", "GIF", "BMP"}:
         beside = (image.info.get("icc_profile"), image.info.get("exif"), image.info.get("xmp"))
         matched = max(1, len(data) - sum(len(part) for part in beside if isinstance(part, bytes)))
-    return Way(options=options, lossy=lossy, matched=matched, chunks=chunks)
+    return Way(options=options, lossy=lossy, matched=matched, refined=refined, chunks=chunks)
 
 
 def _jpeg_options(image: JpegImagePlugin.JpegImageFile, data: bytes, choice: str) -> dict[str, Any]:
     progressive = bool(image.info.get("progressive"))
+    tables = {  # the first is of brightness
+        number: table if number else [_refined(*pair) for pair in zip(table, _fine_steps(), strict=True)]
+        for number, table in image.quantization.items()
+    }
     options: dict[str, Any] = {
-        "qtables": image.quantization,
+        "qtables": tables,
         "progressive": progressive,
-        "optimize": progressive or _USUAL_CODES not in data,
+        "optimize": progressive or tables != image.quantization or _USUAL_CODES not in data,
     }
     if image.layers == 3:
         options["subsampling"] = max(0, JpegImagePlugin.get_sampling(image))
@@ -204,6 +218,25 @@ def _jpeg_options(image: JpegImagePlugin.JpegImageFile, data: bytes, choice: str
     if choice != "strip" and image.info.get("comment"):
         options["comment"] = image.info["comment"]
     return options
+
+
+@functools.cache
+def _fine_steps() -> list[int]:
+    """The steps of brightness at _FINE_QUALITY."""
+    out = io.BytesIO()
+    Image.new("L", (8, 8)).save(out, "JPEG", quality=_FINE_QUALITY)
+    with Image.open(out) as image:
+        return list(image.quantization[0])  # type: ignore[attr-defined]
+
+
+def _refined(step: int, most: int) -> int:
+    """A step of at most ``most``, if there is one of at least half of that which divides ``step``: what no mask touches
+    then comes out as it was."""
+    most = max(most, int(step * _FINEST_SHARE))
+    if step <= most:
+        return step
+    fitting = [finer for finer in range((most + 1) // 2, most + 1) if step % finer == 0]
+    return max(fitting, default=most)
 
 
 def _tiff_tags(image: Image.Image) -> dict[str, Any]:
