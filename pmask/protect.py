@@ -425,8 +425,9 @@ class Protector:
             return again.permute(2, 0, 1)[None].float() / 255
 
         def lost(view: View) -> float:
-            refined = photo.way.refined
-            return 0.0 if refined else (1 - quality(view.boxed(photo.rgb), view.boxed(plain))[0]) / 2
+            if photo.way.refined:
+                return 0.0
+            return (1 - quality(view.boxed(photo.rgb), view.boxed(plain))[0]) / 2
 
         grey = photo.colourless
         return [

@@ -44,8 +44,9 @@ _USUAL_CODES = bytes.fromhex("00020103030204030505040400 00017d01020300041105122
 where the original has this would shrink the file for nothing, and needs all coefficients in memory; finer steps it
 pays for."""
 _FINE_QUALITY = 90
-"""A JPEG's brightness is written at no lower quality (of libjpeg's scale): coarse steps round a mask to what is seen as
-much and fools less. Colours keep their steps: finer ones hardly protect better, and more of the mask's is seen."""
+"""A JPEG's brightness is written in the steps of this quality (of libjpeg's scale), or in its own where they are finer:
+coarse ones round a mask to what is seen as much and fools less. Colours keep their steps: finer ones hardly protect
+better, and more of the mask's is seen."""
 _FINEST_SHARE = 1 / 4
 """Of a step, that is kept at least: files of very low quality would grow to twice and more."""
 _LATE = 4096
@@ -231,7 +232,7 @@ def _fine_steps() -> list[int]:
 
 def _refined(step: int, most: int) -> int:
     """A step of at most ``most``, if there is one of at least half of that which divides ``step``: what no mask touches
-    then comes out as it was."""
+    then comes out nearly as it was."""
     most = max(most, int(step * _FINEST_SHARE))
     if step <= most:
         return step

@@ -474,6 +474,6 @@ def test_every_format_of_real_photos_comes_back_in_kind_or_is_refused(shared):
         assert opened(data).info.get("icc_profile") == opened(result).info.get("icc_profile"), path.name
         away = np.abs(photo.rgb.astype(int) - again.rgb)
         assert away.max() <= (30 if photo.lossy else 0), path.name
-        assert away.mean() <= 1.7, path.name
+        assert away.mean() <= (1.7 if photo.way.refined else 1.5), path.name
         returned += 1
     assert returned >= 41
