@@ -30,7 +30,7 @@ from localserver.serving import Doorman
 from pmask import __version__
 from pmask.errors import PMaskError, TooManyBytes, TooManyPixels
 from pmask.images import MAX_BYTES, MAX_PIXELS, ImageInfo, inspect_image
-from pmask.options import DELTA_RANGE, OMEGA_RANGE, MaskOptions
+from pmask.options import DELTA_RANGE, OMEGA_RANGE, PRESETS, MaskOptions
 from pmask.recognisers.specs import SPECS
 from pmask.report import UNTOUCHED
 from pmask.store import is_here
@@ -129,6 +129,7 @@ async def _options(request: web.Request) -> web.Response:
     return web.json_response(
         {
             "defaults": MaskOptions().to_json(),
+            "presets": PRESETS,
             "ranges": {"delta": DELTA_RANGE, "omega": OMEGA_RANGE},
             "recognisers": recognisers,
             "uploads": list(UPLOADS),

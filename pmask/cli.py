@@ -18,7 +18,7 @@ from pmask import __version__, files, models_cli, team_cli
 from pmask.errors import BadOption, NoFace, PMaskError
 from pmask.evaluation import cli as evaluation
 from pmask.images.metadata import CHOICES
-from pmask.options import MaskOptions
+from pmask.options import PRESETS, MaskOptions
 from pmask.recognisers.specs import require_known
 from pmask.report import BARE, tally, tally_words, verdict_words
 from pmask.teams import default_team
@@ -94,8 +94,11 @@ def _protect_arguments(parser: argparse.ArgumentParser) -> None:
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--out", type=Path, metavar="DIR", help="write into this folder instead of beside the photo")
     target.add_argument("-o", dest="file", type=Path, metavar="FILE", help="write the one photo to this file")
-    parser.add_argument("--delta", type=float, default=MaskOptions.delta, help="strength (%(default)s)")
-    parser.add_argument("--omega", type=float, default=MaskOptions.omega, help="budget, (1 - SSIM) / 2 (%(default)s)")
+    words = "how much a face may change, and how well it is hidden (%(default)s)"
+    parser.add_argument("--preset", choices=list(PRESETS), default="strong", help=words)
+    parser.add_argument("--delta", type=float, help=f"strength, in place of the preset's ({MaskOptions.delta:g})")
+    words = f"budget, (1 - SSIM) / 2, in place of the preset's ({MaskOptions.omega:g})"
+    parser.add_argument("--omega", type=float, help=words)
     parser.add_argument("--gallery", type=Path, metavar="DIR", help="more photos: the person's own, and of others")
     parser.add_argument("--seed", type=int, default=MaskOptions.seed)
     _upload_argument(parser, default=MaskOptions.upload)
@@ -126,8 +129,10 @@ def _protect(options: argparse.Namespace) -> int:
     from pmask.people import Album
     from pmask.record import Record
 
-    names = ("delta", "omega", "seed", "upload", "again", "metadata")
-    mask = MaskOptions(team=_team(options), **{name: getattr(options, name) for name in names})
+    names = ("seed", "upload", "again", "metadata")
+    given = {name: value for name in ("delta", "omega") if (value := getattr(options, name)) is not None}
+    strength = {**PRESETS[options.preset], **given}
+    mask = MaskOptions(team=_team(options), **strength, **{name: getattr(options, name) for name in names})
     targets = _targets(options)
     protector = _protector(options, Album(photos=len(options.photos), seconds=math.inf), Record())
     gallery = _gallery(options.gallery, protector, mask.team) if options.gallery else None

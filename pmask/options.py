@@ -17,6 +17,14 @@ DELTA_RANGE = (0.0, 10.0)
 OMEGA_RANGE = (0.0, 0.5)
 """omega is half of one minus SSIM (Eq. 7), so 0.5 is SSIM 0: no limit at all."""
 
+PRESETS: Mapping[str, Mapping[str, float]] = {
+    "fine": {"delta": 1.0, "omega": 0.0085},
+    "balanced": {"delta": 1.0, "omega": 0.0125},
+    "strong": {"delta": 1.0, "omega": 0.017},  # paper, section 6
+}
+"""Choices between a face's look and its protection, the finest first: points on the curve that docs/protection.md
+measured. "strong" is the default."""
+
 MOST_BOXES = 1000
 """Faces that may be left out of one photo: more than a detector finds."""
 
@@ -38,8 +46,8 @@ class MaskOptions:
     metadata: what goes on of what the file says beside its pixels, one of pmask.images.metadata.CHOICES.
     """
 
-    delta: float = 1.0  # paper, section 6
-    omega: float = 0.017  # paper, section 6
+    delta: float = PRESETS["strong"]["delta"]
+    omega: float = PRESETS["strong"]["omega"]
     team: tuple[str, ...] = field(default_factory=default_team)
     seed: int = 0
     upload: str = "instagram"  # the strongest compression and shrinking of the known sites

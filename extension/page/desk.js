@@ -123,6 +123,7 @@
         omit: (photo) => photo.decide("omitted"),
         cancel: () => pick.cancel(),
         pair: () => tell("openOptions"),
+        settings: () => tell("openOptions"),
         never: !allowed,
         ...(allowed && {
           original: (photo) => photo.decide("original"),

@@ -416,12 +416,14 @@
     #attempt = 0;
 
     constructor(onClose) {
+      this.settings = () => {};
       this.canvas = h("canvas", { width: VIEW_PX[0], height: VIEW_PX[1], role: "img" });
       this.caption = h("figcaption");
       this.figure = h("figure", {}, this.canvas, this.caption);
       this.hold = h("button", { type: "button", "aria-pressed": "false" }, words("compare_hold"));
       const close = h("button", { type: "button", class: "plain", click: onClose }, words("compare_close"));
-      this.element = h("div", { class: "view", hidden: "" }, this.figure, h("div", { class: "actions" }, this.hold, close));
+      const change = button("compare_change", "plain", () => this.settings());
+      this.element = h("div", { class: "view", hidden: "" }, this.figure, h("div", { class: "actions" }, this.hold, change, close));
       for (const target of [this.figure, this.hold]) {
         target.addEventListener("pointerdown", (event) => {
           target.setPointerCapture(event.pointerId);
@@ -441,11 +443,12 @@
       this.hold.addEventListener("click", (event) => event.detail === 0 && this.#turn(this.hold.ariaPressed !== "true"));
     }
 
-    async open(photo) {
+    /** @param {Photo} photo @param {Function} settings opens them: a person may find the change too much, or too little */
+    async open(photo, settings) {
       const attempt = (this.#attempt += 1);
       const images = await Promise.all([bitmapOf(photo.file), bitmapOf(photo.blob)]);
       if (attempt !== this.#attempt) return;
-      this.photo = photo;
+      [this.photo, this.settings] = [photo, settings];
       this.parts = images.map((image) => image && this.#cut(image, photo.report?.faces?.[0]?.box));
       this.canvas.hidden = images.includes(null);
       this.element.hidden = false;
@@ -510,7 +513,7 @@
     show(pick, choices) {
       clearTimeout(this.#fading);
       this.#mount();
-      const open = (photo) => this.view.open(photo);
+      const open = (photo) => this.view.open(photo, choices.settings);
       const rows = pick.photos.map((photo) => new Row(photo, pick.photos.length === 1, choices, open));
       this.#picks.set(pick, { rows, choices, done: false });
       this.list.append(...rows.map((row) => row.element));

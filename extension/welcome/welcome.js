@@ -1,5 +1,6 @@
 // The page that opens once, after the installation: is the daemon there, pair, and try it on a photo that goes nowhere.
 
+import { api } from "../background/api.js";
 import { ask, errorWords, fillIn, sayStatus, words } from "../shared/ui.js";
 import { readyPairing } from "../shared/pairing.js";
 
@@ -65,6 +66,7 @@ function tryOn(file) {
     omit: (photo) => photo.decide("omitted"),
     cancel: () => pick.cancel(),
     pair: () => at("code").focus(),
+    settings: () => api.runtime.openOptionsPage(),
   });
   pick.photos[0].run();
 }

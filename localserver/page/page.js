@@ -2,11 +2,12 @@
 
 import * as daemon from "./daemon.js";
 import { isPicture, Photo, Photos } from "./photos.js";
-import { counted, errorWords, stateWords, tallyWords, verdictWords } from "./words.js";
+import { counted, errorWords, presetWords, stateWords, tallyWords, verdictWords } from "./words.js";
 import { zip } from "./zip.js";
 
 const $ = (id) => document.getElementById(id);
 const OPEN_AT_MOST = 3; // photos whose before and after are shown unasked
+const REDOES = [["finer", -1], ["stronger", 1]]; // buttons, and how many presets further they go
 const THUMBNAIL_PX = 144; // twice its size on screen, for dense displays
 
 /** @type {Map<Photo, HTMLElement>} */
@@ -15,6 +16,8 @@ const photos = new Photos((photo) => {
   draw(photo);
   drawSummary();
 });
+/** @type {Record<string, {delta: number, omega: number}>} the daemon's, the finest first */
+let presets = {};
 let leftOut = 0;
 let thumbnails = Promise.resolve();
 
@@ -82,20 +85,30 @@ function browserName() {
 
 // --- choices
 
-function drawOptions({ defaults, uploads }) {
-  if ($("upload").length === 0) {
-    for (const name of uploads) $("upload").add(new Option(name, name, false, name === defaults.upload));
-    Object.assign($("delta"), { min: 0.1, max: Math.max(2, defaults.delta), value: defaults.delta });
-    showDelta();
+function drawOptions({ defaults, presets: offered, uploads }) {
+  if ($("upload").length > 0) return;
+  presets = offered;
+  for (const name of uploads) $("upload").add(new Option(name, name, false, name === defaults.upload));
+  for (const [name, { delta, omega }] of Object.entries(presets)) {
+    const initial = delta === defaults.delta && omega === defaults.omega;
+    $("preset").add(new Option(presetWords(name).title, name, initial, initial));
   }
+  showPreset();
 }
 
-function showDelta() {
-  $("delta-value").textContent = Number($("delta").value).toFixed(1);
+function showPreset() {
+  $("preset-words").textContent = presetWords($("preset").value).words;
 }
 
-function choices() {
-  return { delta: Number($("delta").value), upload: $("upload").value };
+/** A preset's name, and what it asks of the daemon beside the other settings. */
+function choices(preset) {
+  return [preset, { ...presets[preset], upload: $("upload").value }];
+}
+
+/** The preset that changes faces so many steps more than this one, if there is one. */
+function beside(preset, steps) {
+  const names = Object.keys(presets);
+  return names[names.indexOf(preset) + steps];
 }
 
 // --- taking photos
@@ -104,7 +117,7 @@ function choices() {
 function take(entries, all) {
   const wanted = all ? entries : entries.filter(({ file }) => isPicture(file));
   leftOut += entries.length - wanted.length;
-  for (const { file, path } of wanted) photos.add(new Photo(file, path, choices()));
+  for (const { file, path } of wanted) photos.add(new Photo(file, path, ...choices($("preset").value)));
   drawSummary();
 }
 
@@ -151,11 +164,13 @@ function draw(photo) {
   card.querySelector("progress").value = photo.progress;
   part("cancel").hidden = photo.ended;
   part("retry").hidden = !["failed", "cancelled"].includes(state);
+  for (const [name, steps] of REDOES) part(name).hidden = photo.report?.status !== "protected" || !beside(photo.preset, steps);
   part("cure").textContent = state === "failed" ? errorWords(photo.error).cure : "";
   card.dataset.state = state;
   if (state === "failed") card.classList.add("bad");
   else card.classList.remove("bad");
   if (state === "done" && !card.classList.contains("ready")) drawResult(photo, card, part);
+  if (state !== "done" && card.classList.contains("ready")) dropResult(card, part);
   if (["not_paired", "unauthorised"].includes(photo.error?.code)) {
     daemon.forget();
     ask(photo.error);
@@ -168,6 +183,11 @@ function makeCard(photo) {
   card.querySelector(".name").textContent = photo.path;
   card.querySelector(".cancel").addEventListener("click", () => photos.cancel(photo));
   card.querySelector(".retry").addEventListener("click", () => photos.retry(photo));
+  for (const [name, steps] of REDOES) {
+    card.querySelector(`.${name}`).addEventListener("click", () => photos.retry(photo, ...choices(beside(photo.preset, steps))));
+  }
+  const view = card.querySelector(".view");
+  view.addEventListener("toggle", () => (view.open && photo.result ? showPictures(photo, view) : hidePictures(view)));
   $("photos").append(card);
   // One after the other: a folder's photos decoded at once would fill the memory.
   thumbnails = thumbnails.then(() => drawThumbnail(photo, card.querySelector("canvas"))).catch(() => {});
@@ -196,8 +216,20 @@ function drawResult(photo, card, part) {
   link.hidden = false;
   const view = part("view");
   view.hidden = false;
-  view.addEventListener("toggle", () => (view.open ? showPictures(photo, view) : hidePictures(view)));
-  view.open = cards.size <= OPEN_AT_MOST;
+  if (view.open) showPictures(photo, view);
+  else if (!card.dataset.seen) view.open = cards.size <= OPEN_AT_MOST;
+  card.dataset.seen = true; // done again, it stays as the person left it
+}
+
+/** The photo is done again: nothing that was made of it before is to be taken for the new copy. */
+function dropResult(card, part) {
+  card.classList.remove("ready", "warn", "good");
+  part("tally").textContent = "";
+  part("notes").replaceChildren();
+  part("verdicts").querySelector("ul").replaceChildren();
+  URL.revokeObjectURL(part("download").href);
+  hidePictures(part("view"));
+  for (const name of ["verdicts", "download", "view"]) part(name).hidden = true;
 }
 
 function drawVerdicts(report, details) {
@@ -222,6 +254,8 @@ function showPictures(photo, view) {
   const [before, after] = view.querySelectorAll("img");
   const compare = view.querySelector(".compare");
   const slider = view.querySelector("input");
+  compare.hidden = false;
+  view.querySelector(".unseen").hidden = true;
   before.alt = `${photo.file.name}, before`;
   after.alt = `${photo.file.name}, after`;
   for (const [image, blob] of [[before, photo.file], [after, photo.result]]) {
@@ -308,7 +342,7 @@ $("unpair").addEventListener("click", async () => {
   await daemon.unpair();
   ask();
 });
-$("delta").addEventListener("input", showDelta);
+$("preset").addEventListener("change", showPreset);
 for (const kind of ["photos", "folder"]) {
   $(`choose-${kind}`).addEventListener("click", () => {
     $(`${kind}-input`).click();

@@ -28,9 +28,9 @@ export class Photo {
   error = null;
   stop = new AbortController();
 
-  /** @param {File} file @param {string} path @param {object} choices of PROTOCOL.md */
-  constructor(file, path, choices) {
-    Object.assign(this, { file, path, choices });
+  /** @param {File} file @param {string} path @param {string} preset its name @param {object} choices of PROTOCOL.md */
+  constructor(file, path, preset, choices) {
+    Object.assign(this, { file, path, preset, choices });
   }
 
   get ended() {
@@ -67,9 +67,12 @@ export class Photos {
     this.#set(photo, { state: "cancelled" });
   }
 
-  retry(photo) {
+  /** Does an ended photo once more, with these choices in place of its own. */
+  retry(photo, preset = photo.preset, choices = photo.choices) {
+    if (!photo.ended) return;
     photo.stop = new AbortController();
-    this.#set(photo, { state: "waiting", error: null, stage: null, progress: 0, eta: null });
+    const fresh = { stage: null, progress: 0, faces: null, eta: null, report: null, result: null, error: null };
+    this.#set(photo, { ...fresh, preset, choices, state: "waiting" });
     this.#next();
   }
 

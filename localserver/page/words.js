@@ -38,6 +38,12 @@ const CURES = {
   device_unavailable: ["The chosen processor is not there", "Choose another device in the server's settings and start it anew."],
   unreadable: ["The browser could not read this file", "It may have been moved or changed. Choose it again."],
 };
+/** What the presets of pmask/options.py change and hide; the figures are docs/protection.md's. */
+const PRESETS = {
+  strong: ["Strong (recommended)", "99 of 100 searches did not find the person in our test. Faces may look slightly different, most of all in close-ups."],
+  balanced: ["Balanced", "Less change: 90 of 100 searches did not find the person (large faces: 97)."],
+  fine: ["Fine", "Half the change, and far less protection: 51 of 100 searches did not find the person (large faces: 82)."],
+};
 const UNKNOWN = ["The photo could not be protected", "Try again. “pmask-server doctor” shows what is wrong."];
 
 /** @param {number} count @param {string} one @param {string} [many] */
@@ -56,22 +62,29 @@ function timeWords(seconds) {
   return `about ${Math.round(seconds / 60)} min left`;
 }
 
+/** @param {string} name of a preset @returns {{title: string, words: string}} */
+export function presetWords(name) {
+  const [title, words] = PRESETS[name] ?? [name, ""];
+  return { title, words };
+}
+
 /** One line on where a photo is. @param {import("./photos.js").Photo} photo */
 export function stateWords(photo) {
   if (photo.state === "failed") return errorWords(photo.error).title;
-  if (photo.state === "done") return resultWords(photo.report);
+  if (photo.state === "done") return resultWords(photo);
   if (photo.state !== "running") return STATES[photo.state];
   const faces = photo.faces ? counted(photo.faces, "face") : "";
   const left = photo.eta === null ? "" : timeWords(photo.eta);
   return [STAGES[photo.stage] ?? STATES.queued, faces, left].filter(Boolean).join(", ");
 }
 
-function resultWords(report) {
+function resultWords({ report, preset }) {
   if (report.status === "no_face") return "No face found: the photo can be uploaded as it is";
   if (report.status === "already_protected") return "PMask protected this photo before: it can be uploaded as it is";
   const open = report.faces.filter((face) => face.matched).length;
   const faces = counted(report.faces.length, "face");
-  return open ? `${open} of ${faces} only partly hidden: a recogniser still matches` : `${faces} protected`;
+  const said = open ? `${open} of ${faces} only partly hidden: a recogniser still matches` : `${faces} protected`;
+  return `${said} (${preset})`;
 }
 
 /** One sentence on all recognisers, or "". */

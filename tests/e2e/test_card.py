@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 import pytest_asyncio
-from stage import Card, box_of, mark
+from stage import PATIENCE_S, Card, box_of, mark
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -96,6 +96,30 @@ async def test_before_and_after_while_held(page, photos):
         assert protected != original
     await card.press("Close the comparison")
     assert "Hold to see" not in await card.text()
+
+
+@pytest.mark.parametrize("where", ["a site", "the welcome"])
+async def test_from_the_comparison_to_the_settings(stage, page, photos, where):
+    """Whoever finds the change too much, or the protection too little, finds the choice where that is seen."""
+    if where == "the welcome":
+        page = await stage.browser.open(stage.browser.extension_url("welcome/welcome.html"))
+        await page.wait_for(f"!{INPUT}.disabled")
+        await page.set_files(INPUT, [photos["eileen.jpg"]])
+    else:
+        await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("Compare")
+    await card.press("Compare")
+    await card.wait_for("Change it less, or hide it better")
+    await stage.options.goto("about:blank")  # settings that are open already would only come to the front
+    await card.press("Change it less, or hide it better")
+    url, opened = stage.browser.extension_url("options/options.html"), []
+    for _ in range(PATIENCE_S * 20):
+        opened = [target["url"] for target in (await stage.browser.line.call("Target.getTargets"))["targetInfos"]]
+        if url in opened:
+            break
+        await asyncio.sleep(0.05)
+    assert url in opened
 
 
 async def test_the_protected_copy_can_be_saved(stage, page, photos, tmp_path):

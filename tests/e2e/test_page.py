@@ -16,6 +16,7 @@ from stage import PATIENCE_S, FakeEngine, mark
 from localserver.errors import QueueFull
 from localserver.jobs import JobQueue
 from pmask.errors import OutOfMemory
+from pmask.options import PRESETS
 from pmask.report import BARE, Verdict
 
 PHOTOS, FOLDER = "document.getElementById('photos-input')", "document.getElementById('folder-input')"
@@ -264,6 +265,58 @@ async def test_a_recogniser_that_still_matches_is_named(page, photos, engine):
         "dlib, which never saw the mask, still matches it after Instagram",
     ]
     assert [f"Face 1: {text} (99°, 40°; a match is under 60°)" for text in expected] == await page.evaluate(marked)
+
+
+async def test_a_photo_is_done_again_finer_or_stronger(page, photos, engine):
+    """Only the picture tells whether the change is too much, so the choice stands beside it; the old copy goes."""
+    await page.choose(button("Choose photos"), [photos["eileen.jpg"]])
+    await said(page, "2 faces protected (strong)")
+    first = await page.evaluate("document.querySelector('.download').href")
+    shown = (
+        "[...document.querySelectorAll('.photo .buttons')].map(b => b.innerText.split(/\\s+/).filter(Boolean).join())"
+    )
+    assert ["Download,Finer"] == await page.evaluate(shown)
+    for words, preset, buttons in (
+        ("Finer", "balanced", "Download,Finer,Stronger"),
+        ("Finer", "fine", "Download,Stronger"),
+        ("Stronger", "balanced", "Download,Finer,Stronger"),
+    ):
+        await page.click(button(words))
+        await said(page, f"2 faces protected ({preset})")
+        assert [buttons] == await page.evaluate(shown)
+    given = [(options.delta, options.omega) for options in engine.options]
+    assert given == [tuple(PRESETS[name].values()) for name in ("strong", "balanced", "fine", "balanced")]
+    assert first != await page.evaluate("document.querySelector('.download').href")
+    await page.wait_for("[...document.querySelectorAll('.pictures img')].every(i => i.naturalWidth === 300)")
+    assert 4 == await page.evaluate("document.querySelectorAll('.verdicts li').length"), "the old verdicts stayed"
+
+
+async def test_what_failed_the_second_time_leaves_no_old_copy(page, photos, engine):
+    """A copy that is offered under another mask's name would be taken for it."""
+    await page.choose(button("Choose photos"), [photos["eileen.jpg"]])
+    await said(page, "2 faces protected (strong)")
+    engine.error = OutOfMemory("too large")
+    await page.click(button("Finer"))
+    await said(page, "Not enough memory for this photo")
+    for part in ("download", "finer", "stronger", "view", "verdicts"):
+        assert await page.evaluate(f"document.querySelector('.{part}').hidden"), part
+    engine.error = None
+    await page.click(button("Try again"))
+    await said(page, "2 faces protected (balanced)")
+
+
+async def test_the_preset_of_the_next_photos(page, photos, engine):
+    """What it changes and hides is said before a photo is chosen."""
+    await page.evaluate("document.querySelector('#drop details').open = true")
+    await said(page, "Faces may look slightly different")
+    await page.evaluate(
+        "(() => { const select = document.getElementById('preset'); select.value = 'fine';"
+        "select.dispatchEvent(new Event('change')); return true; })()"
+    )
+    await said(page, "far less protection")
+    await page.choose(button("Choose photos"), [photos["eileen.jpg"]])
+    await said(page, "2 faces protected (fine)")
+    assert [PRESETS["fine"]["omega"]] == [options.omega for options in engine.options]
 
 
 async def test_no_face_means_nothing_to_download(page, photos, engine):

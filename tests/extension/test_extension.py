@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pmask.options import PRESETS
+
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "extension"
 PROTOCOL = (ROOT / "localserver" / "PROTOCOL.md").read_text(encoding="utf-8")
@@ -106,6 +108,13 @@ def test_every_error_has_its_words_and_cure():
     assert {f"error_{code}_{part}" for code in said for part in ("title", "cure")} == {
         key for key in MESSAGES if key.startswith("error_")
     }
+
+
+def test_presets_are_the_librarys():
+    """One name must not mean two masks. The options page shows them while the daemon is off, so they stand here too."""
+    source = re.search(r"PRESETS = (.*?)\);", (EXTENSION / "background/settings.js").read_text(encoding="utf-8"), re.S)
+    found = re.findall(r"(\w+): \{ delta: ([\d.]+), omega: ([\d.]+) \}", source[1])
+    assert PRESETS == {name: {"delta": float(delta), "omega": float(omega)} for name, delta, omega in found}
 
 
 def used_words() -> set[str]:

@@ -14,7 +14,7 @@ from localserver.results import Protection
 from localserver.serving import SERVER_OPTIONS
 from pmask.errors import OutOfMemory, WeightsUnavailable
 from pmask.images import MAX_BYTES, MAX_PIXELS
-from pmask.options import MaskOptions
+from pmask.options import PRESETS, MaskOptions
 from pmask.report import Progress
 
 FACE = {"hidden": True, "matched": False, "converged": True, "ssim": 0.971}
@@ -537,8 +537,10 @@ async def test_options_say_what_can_be_chosen(daemon):
     """The extension's settings are drawn from this and from nothing else."""
     status, body = await daemon.json("GET", "/v1/options")
     assert 200 == status
-    assert {"defaults", "ranges", "recognisers", "uploads", "devices", "limits", "seconds_per_face"} == set(body)
+    choices = {"defaults", "presets", "ranges", "recognisers", "uploads", "devices"}
+    assert choices | {"limits", "seconds_per_face"} == set(body)
     assert MaskOptions() == MaskOptions.from_mapping(body["defaults"])
+    assert list(PRESETS.items()) == list(body["presets"].items())
     assert {"delta": [0, 10], "omega": [0, 0.5]} == body["ranges"]
     assert {"name", "network", "training", "licence"} == set(body["recognisers"][0])
     assert {"bytes": MAX_BYTES, "pixels": MAX_PIXELS} == body["limits"]

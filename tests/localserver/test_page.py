@@ -9,6 +9,7 @@ import pytest
 
 from localserver import page
 from localserver.clients import PAGE_LIFETIME
+from pmask.options import PRESETS
 
 FOLDER = Path(page.__file__).parent
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -60,6 +61,12 @@ def test_every_file_of_the_folder_is_listed():
     """A script that is forgotten in the list would be a blank page; one that nobody needs should not be there."""
     files = {path.name for path in FOLDER.iterdir() if path.is_file() and path.suffix != ".py"}
     assert files == {name for name, _ in page.FILES.values()}
+
+
+def test_the_page_has_words_for_each_preset():
+    """One without would be a bare name."""
+    words = re.search(r"const PRESETS = \{(.*?)\};", (FOLDER / "words.js").read_text(encoding="utf-8"), re.S)[1]
+    assert set(PRESETS) == set(re.findall(r"(\w+): \[", words))
 
 
 def test_nothing_comes_from_elsewhere_or_stands_inline():

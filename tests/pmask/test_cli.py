@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from pmask import cli, gallery, protect
+from pmask.errors import BrokenImage
 from pmask.mask import Search
+from pmask.options import PRESETS
 from pmask.recognisers.specs import DEFAULT_TEAM, REGISTRY, SPECS
 
 
@@ -98,6 +100,22 @@ def test_people_get_words(photos, capsys):
     assert "no face found" in words
     assert f"{next(name for name in SPECS if name not in DEFAULT_TEAM)}, which never saw the mask," in words
     assert "recognisers no longer match any face (also after Instagram)" in words
+
+
+def test_presets_and_what_stands_in_their_place(photos, monkeypatch):
+    """A preset by itself, the default without one, and a value of one's own before both."""
+    taken = []
+
+    def refuse(protector, photo, mask, gallery):
+        taken.append((mask.delta, mask.omega))
+        raise BrokenImage("enough was seen")
+
+    monkeypatch.setattr(cli, "_with_progress", refuse)
+    for arguments in ([], ["--preset", "fine"], ["--preset", "fine", "--omega", "0.02"], ["--delta", "0.4"]):
+        assert 1 == cli.main(["protect", str(photos / "face.png"), *arguments])
+    fine, strong = PRESETS["fine"], PRESETS["strong"]
+    expected = [(strong["delta"], strong["omega"]), (fine["delta"], fine["omega"]), (fine["delta"], 0.02)]
+    assert [*expected, (0.4, strong["omega"])] == taken
 
 
 def test_photos_of_one_command_find_one_another(photos, capsys, astronaut):

@@ -8,13 +8,19 @@ import sys
 import pytest
 
 from pmask.errors import BadOption, UnknownOption, UnknownRecogniser
-from pmask.options import MaskOptions
+from pmask.options import PRESETS, MaskOptions
 
 
 def test_the_defaults_are_the_papers():
     """delta 1.0 and omega 0.017: section 6."""
     options = MaskOptions().to_json()
     assert {"delta": 1.0, "omega": 0.017} == {name: options[name] for name in ("delta", "omega")}
+
+
+def test_presets_go_from_the_finest_to_the_default():
+    """Pages offer the next finer and the next stronger one in this order."""
+    assert MaskOptions() == MaskOptions(**PRESETS["strong"])
+    assert ["fine", "balanced", "strong"] == sorted(PRESETS, key=lambda name: PRESETS[name]["omega"]) == list(PRESETS)
 
 
 def test_options_survive_json():
