@@ -5,9 +5,8 @@ import { PMaskError } from "./errors.js";
 import { hostIn } from "./sites.js";
 
 /**
- * Points on the curve that docs/protection.md measured: omega is half of one minus SSIM. With "strong" 98 of 100 searches
- * for a small face did not find the person first, with "balanced" 90, with "fine" 51; for a large face 100, 98 (measured
- * with omega 0.012) and 85.
+ * Those of pmask/options.py. docs/protection.md has what they were measured to hide; the locales' preset_*_words say the
+ * lower of as delivered and behind what sites do, at rank 1.
  */
 export const PRESETS = Object.freeze({
   fine: { delta: 1, omega: 0.0085 },

@@ -41,8 +41,8 @@ const CURES = {
 /** What the presets of pmask/options.py change and hide; the figures are docs/protection.md's. */
 const PRESETS = {
   strong: ["Strong (recommended)", "99 of 100 searches did not find the person in our test. Faces may look slightly different, most of all in close-ups."],
-  balanced: ["Balanced", "Less change: 90 of 100 searches did not find the person (large faces: 97)."],
-  fine: ["Fine", "Half the change, and far less protection: 51 of 100 searches did not find the person (large faces: 82)."],
+  balanced: ["Balanced", "Less change, and enough for close-ups: 91 of 100 searches did not find the person (large faces: 98)."],
+  fine: ["Fine", "Half the change, and far less protection: 58 of 100 searches did not find the person (large faces: 83)."],
 };
 const UNKNOWN = ["The photo could not be protected", "Try again. “pmask-server doctor” shows what is wrong."];
 
