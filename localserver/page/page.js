@@ -2,13 +2,16 @@
 
 import * as daemon from "./daemon.js";
 import { isPicture, Photo, Photos } from "./photos.js";
-import { counted, errorWords, presetWords, stateWords, tallyWords, verdictWords } from "./words.js";
+import { counted, errorWords, presetWords, stateWords, tallyWords, verdictWords, zoomWords } from "./words.js";
 import { zip } from "./zip.js";
 
 const $ = (id) => document.getElementById(id);
 const OPEN_AT_MOST = 3; // photos whose before and after are shown unasked
 const REDOES = [["finer", -1], ["stronger", 1]]; // buttons, and how many presets further they go
 const THUMBNAIL_PX = 144; // twice its size on screen, for dense displays
+
+const ZOOM = 2; // how many times the face's longer side is shown around it
+const ZOOM_PX = 1200;
 
 /** @type {Map<Photo, HTMLElement>} */
 const cards = new Map();
@@ -204,8 +207,7 @@ async function drawThumbnail(photo, canvas) {
 function drawResult(photo, card, part) {
   const { report, result } = photo;
   card.classList.add("ready");
-  const matches = report.faces.some((face) => !face.hidden || face.verdicts.some((verdict) => verdict.matches));
-  card.classList.add(matches ? "warn" : "good");
+  card.classList.add(report.faces.some((face) => face.matched) ? "warn" : "good");
   part("tally").textContent = tallyWords(report.judged);
   part("notes").replaceChildren(...report.warnings.map((text) => line(text)));
   drawVerdicts(report, part("verdicts"));
@@ -250,15 +252,22 @@ function line(text) {
 }
 
 /** Loads both pictures, and only while they are looked at: a folder's photos at full size fill gigabytes. */
-function showPictures(photo, view) {
-  const [before, after] = view.querySelectorAll("img");
+async function showPictures(photo, view) {
+  const { file, result, report } = photo;
+  const shown = Number(view.dataset.face ?? -1); // -1: the whole photo
+  const face = report.faces[shown];
+  const whole = [file, result];
+  const blobs = face ? await Promise.all(whole.map((blob) => cutOut(blob, face.box))).catch(() => whole) : whole;
+  if (!view.open || photo.result !== result) return;
+  hidePictures(view);
   const compare = view.querySelector(".compare");
   const slider = view.querySelector("input");
+  const zoom = view.querySelector(".zoom");
   compare.hidden = false;
   view.querySelector(".unseen").hidden = true;
-  before.alt = `${photo.file.name}, before`;
-  after.alt = `${photo.file.name}, after`;
-  for (const [image, blob] of [[before, photo.file], [after, photo.result]]) {
+  for (const [when, blob] of [["before", blobs[0]], ["after", blobs[1]]]) {
+    const image = view.querySelector(`.${when}`);
+    image.alt = `${file.name}, ${when}`;
     image.onerror = () => {
       compare.hidden = true;
       view.querySelector(".unseen").hidden = false;
@@ -266,6 +275,26 @@ function showPictures(photo, view) {
     image.src = URL.createObjectURL(blob);
   }
   slider.oninput = () => compare.style.setProperty("--cut", `${slider.value}%`);
+  const next = shown + 1 < report.faces.length ? shown + 1 : -1;
+  zoom.textContent = zoomWords(next, report.faces.length);
+  zoom.onclick = () => {
+    view.dataset.face = next;
+    showPictures(photo, view);
+  };
+}
+
+/** The part of a picture around a face, as large as is shown at most. @returns {Promise<Blob>} */
+async function cutOut(blob, [x, y, wide, high]) {
+  const image = await createImageBitmap(blob);
+  const side = Math.round(Math.min(ZOOM * Math.max(wide, high), image.width, image.height));
+  const left = Math.round(Math.min(Math.max(0, x + wide / 2 - side / 2), image.width - side));
+  const top = Math.round(Math.min(Math.max(0, y + high / 2 - side / 2), image.height - side));
+  const canvas = new OffscreenCanvas(...Array(2).fill(Math.min(side, ZOOM_PX)));
+  const pen = canvas.getContext("2d");
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(image, left, top, side, side, 0, 0, canvas.width, canvas.height);
+  image.close();
+  return canvas.convertToBlob();
 }
 
 function hidePictures(view) {

@@ -87,6 +87,12 @@ function resultWords({ report, preset }) {
   return `${said} (${preset})`;
 }
 
+/** What the button says that shows a face (from 0) of so many in large, or (-1) the whole photo. */
+export function zoomWords(face, faces) {
+  if (face < 0) return "Look at the whole photo";
+  return faces === 1 ? "Look at the face" : `Look at face ${face + 1}`;
+}
+
 /** One sentence on all recognisers, or "". */
 export function tallyWords(judged) {
   if (!judged) return "";

@@ -134,6 +134,7 @@ async def test_a_photo_is_protected_shown_and_saved(browser, page, photos, engin
         page, "4 of 4 recognisers no longer match any face (also after Instagram); 2 of these never saw the mask."
     )
     await said(page, "the gallery is not there")
+    assert await page.evaluate("document.querySelector('.photo').matches('.good:not(.warn)')")
     await page.evaluate("document.querySelector('.verdicts').open = true")
     await said(page, "Face 2: dlib, which never saw the mask, no longer matches it")
     await said(page, "(99°, 88°; a match is under 60°)")
@@ -156,6 +157,27 @@ async def test_the_slider_uncovers_the_original(browser, page, photos):
     else:
         await type_text(browser, page, "\ue010")  # End
     await page.wait_for(f"{cut} === 'inset(0px 0px 0px 100%)'")
+
+
+async def test_each_face_in_large(browser, page, photos):
+    """What a mask changes is in the face; a whole photo is shown too small to judge it. Both pictures stay alike."""
+    await page.choose(button("Choose photos"), [photos["eileen.jpg"]])
+    sizes = "[...document.querySelectorAll('.pictures img')].map((i) => i.naturalWidth).join()"
+    await page.wait_for(f"{sizes} === '300,300'")
+    for words, expected in (
+        ("Look at face 1", "180,180"),
+        ("Look at face 2", "180,180"),
+        ("Look at the whole photo", "300,300"),
+    ):
+        before = await page.evaluate("document.querySelector('.pictures .after').src")
+        await page.click(button(words))
+        await page.wait_for(f"document.querySelector('.pictures .after').src !== {json.dumps(before)}")
+        await page.wait_for(f"{sizes} === {json.dumps(expected)}")
+    await page.click(button("Look at face 1"))
+    await said(page, "Look at face 2")
+    await page.click(button("Finer"))
+    await said(page, "(balanced)")
+    await page.wait_for(f"{sizes} === '180,180'")  # done again, it stays where the person looked
 
 
 async def test_a_folder_is_protected_and_comes_back_as_one(browser, page, photos, tmp_path):
@@ -259,6 +281,7 @@ async def test_a_recogniser_that_still_matches_is_named(page, photos, engine):
     engine.matched = 1
     await page.set_files(PHOTOS, [photos["eileen.jpg"]])
     await said(page, "1 of 2 faces only partly hidden: a recogniser still matches")
+    assert await page.evaluate("document.querySelector('.photo').matches('.warn:not(.good)')")
     marked = "[...document.querySelectorAll('.verdicts li.matches')].map(item => item.textContent)"
     expected = [
         "sface still matches it after Instagram",
