@@ -117,6 +117,16 @@ def test_presets_are_the_librarys():
     assert PRESETS == {name: {"delta": float(delta), "omega": float(omega)} for name, delta, omega in found}
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_all_languages_and_the_local_page_say_the_same_figures(preset):
+    """They come from one measurement; a new one must reach them all."""
+    page = (ROOT / "localserver/page/words.js").read_text(encoding="utf-8")
+    said = [words[f"preset_{preset}_words"]["message"] for words in LOCALES.values()]
+    said.append(re.search(rf'  {preset}: \["[^"]*", "([^"]*)"\]', page)[1])
+    assert 1 == len({tuple(sorted(re.findall(r"\d+", text))) for text in said}), said
+    assert all("100" in text for text in said)
+
+
 def used_words() -> set[str]:
     """Keys of sentences that the sources name, by themselves or as a family."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
