@@ -96,9 +96,8 @@ def _protect_arguments(parser: argparse.ArgumentParser) -> None:
     target.add_argument("-o", dest="file", type=Path, metavar="FILE", help="write the one photo to this file")
     words = "how much a face may change, and how well it is hidden (%(default)s)"
     parser.add_argument("--preset", choices=list(PRESETS), default="strong", help=words)
-    parser.add_argument("--delta", type=float, help=f"strength, in place of the preset's ({MaskOptions.delta:g})")
-    words = f"budget, (1 - SSIM) / 2, in place of the preset's ({MaskOptions.omega:g})"
-    parser.add_argument("--omega", type=float, help=words)
+    parser.add_argument("--delta", type=float, help="strength, in place of the preset's")
+    parser.add_argument("--omega", type=float, help="budget, (1 - SSIM) / 2, in place of the preset's")
     parser.add_argument("--gallery", type=Path, metavar="DIR", help="more photos: the person's own, and of others")
     parser.add_argument("--seed", type=int, default=MaskOptions.seed)
     _upload_argument(parser, default=MaskOptions.upload)

@@ -416,7 +416,6 @@
     #attempt = 0;
 
     constructor(onClose) {
-      this.settings = () => {};
       this.canvas = h("canvas", { width: VIEW_PX[0], height: VIEW_PX[1], role: "img" });
       this.caption = h("figcaption");
       this.figure = h("figure", {}, this.canvas, this.caption);

@@ -9,9 +9,8 @@ const $ = (id) => document.getElementById(id);
 const OPEN_AT_MOST = 3; // photos whose before and after are shown unasked
 const REDOES = [["finer", -1], ["stronger", 1]]; // buttons, and how many presets further they go
 const THUMBNAIL_PX = 144; // twice its size on screen, for dense displays
-
 const ZOOM = 2; // how many times the face's longer side is shown around it
-const ZOOM_PX = 1200;
+const ZOOM_PX = 1200; // a side of that at most
 
 /** @type {Map<Photo, HTMLElement>} */
 const cards = new Map();
@@ -103,15 +102,16 @@ function showPreset() {
   $("preset-words").textContent = presetWords($("preset").value).words;
 }
 
-/** A preset's name, and what it asks of the daemon beside the other settings. */
-function choices(preset) {
-  return [preset, { ...presets[preset], upload: $("upload").value }];
-}
-
 /** The preset that changes faces so many steps more than this one, if there is one. */
 function beside(preset, steps) {
   const names = Object.keys(presets);
   return names[names.indexOf(preset) + steps];
+}
+
+/** Does a photo again with the preset so many steps beside its own. */
+function redo(photo, steps) {
+  const preset = beside(photo.preset, steps);
+  photos.retry(photo, preset, { ...photo.choices, ...presets[preset] });
 }
 
 // --- taking photos
@@ -120,7 +120,8 @@ function beside(preset, steps) {
 function take(entries, all) {
   const wanted = all ? entries : entries.filter(({ file }) => isPicture(file));
   leftOut += entries.length - wanted.length;
-  for (const { file, path } of wanted) photos.add(new Photo(file, path, ...choices($("preset").value)));
+  const preset = $("preset").value;
+  for (const { file, path } of wanted) photos.add(new Photo(file, path, preset, { ...presets[preset], upload: $("upload").value }));
   drawSummary();
 }
 
@@ -186,9 +187,7 @@ function makeCard(photo) {
   card.querySelector(".name").textContent = photo.path;
   card.querySelector(".cancel").addEventListener("click", () => photos.cancel(photo));
   card.querySelector(".retry").addEventListener("click", () => photos.retry(photo));
-  for (const [name, steps] of REDOES) {
-    card.querySelector(`.${name}`).addEventListener("click", () => photos.retry(photo, ...choices(beside(photo.preset, steps))));
-  }
+  for (const [name, steps] of REDOES) card.querySelector(`.${name}`).addEventListener("click", () => redo(photo, steps));
   const view = card.querySelector(".view");
   view.addEventListener("toggle", () => (view.open && photo.result ? showPictures(photo, view) : hidePictures(view)));
   $("photos").append(card);
@@ -258,7 +257,7 @@ async function showPictures(photo, view) {
   const face = report.faces[shown];
   const whole = [file, result];
   const blobs = face ? await Promise.all(whole.map((blob) => cutOut(blob, face.box))).catch(() => whole) : whole;
-  if (!view.open || photo.result !== result) return;
+  if (!view.open || !view.isConnected || photo.result !== result) return; // closed, cleared or done again meanwhile
   hidePictures(view);
   const compare = view.querySelector(".compare");
   const slider = view.querySelector("input");
@@ -283,16 +282,17 @@ async function showPictures(photo, view) {
   };
 }
 
-/** The part of a picture around a face, as large as is shown at most. @returns {Promise<Blob>} */
+/** The square of a picture around a face. @returns {Promise<Blob>} */
 async function cutOut(blob, [x, y, wide, high]) {
   const image = await createImageBitmap(blob);
   const side = Math.round(Math.min(ZOOM * Math.max(wide, high), image.width, image.height));
   const left = Math.round(Math.min(Math.max(0, x + wide / 2 - side / 2), image.width - side));
   const top = Math.round(Math.min(Math.max(0, y + high / 2 - side / 2), image.height - side));
-  const canvas = new OffscreenCanvas(...Array(2).fill(Math.min(side, ZOOM_PX)));
+  const shown = Math.min(side, ZOOM_PX);
+  const canvas = new OffscreenCanvas(shown, shown);
   const pen = canvas.getContext("2d");
   pen.imageSmoothingQuality = "high";
-  pen.drawImage(image, left, top, side, side, 0, 0, canvas.width, canvas.height);
+  pen.drawImage(image, left, top, side, side, 0, 0, shown, shown);
   image.close();
   return canvas.convertToBlob();
 }
