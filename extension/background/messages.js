@@ -6,7 +6,7 @@ import * as daemon from "./daemon.js";
 import { diagnostics } from "./diagnostics.js";
 import { PMaskError } from "./errors.js";
 import { syncScripts } from "./scripts.js";
-import { checked, choicesOf, exported, imported } from "./settings.js";
+import { checked, choicesOf, exported, imported, strengthsOf } from "./settings.js";
 import { hostIn, isOn, ownSite, siteOf } from "./sites.js";
 import * as store from "./store.js";
 import * as tabs from "./tabs.js";
@@ -47,7 +47,8 @@ export const MESSAGES = {
     async run({ page, fresh }, sender) {
       const settings = await store.read();
       if (fresh) await tabs.pageCame(page, sender);
-      return { on: isOn(settings, await siteOfSender(settings, sender)), originals: settings.originals };
+      const review = settings.review === "always" ? { strengths: strengthsOf(settings) } : null;
+      return { on: isOn(settings, await siteOfSender(settings, sender)), originals: settings.originals, review };
     },
   },
   /** A photo may be about to come, or has come: the frame gets what works on it. */
@@ -75,11 +76,12 @@ export const MESSAGES = {
 
   protect: {
     from: "both",
-    async run({ file, leaveOut, ticket, page }, sender) {
+    async run({ file, leaveOut, preset, ticket, page }, sender) {
       if (!(file instanceof Blob)) throw new PMaskError("bad_request");
       const [known, settings] = await Promise.all([tabs.jobOf(ticket), store.read()]);
       if (known) return { id: known };
-      const { id } = await daemon.createJob(settings.daemon, file, choicesOf(settings, leaveOut));
+      if (preset && !strengthsOf(settings)?.names.includes(preset)) throw new PMaskError("bad_option", preset);
+      const { id } = await daemon.createJob(settings.daemon, file, choicesOf(settings, leaveOut, preset));
       const kept = tabs.addJob(id, ticket, page, sender);
       const job = await followed(settings.daemon, id, null).catch(() => null); // the page will ask
       await kept;

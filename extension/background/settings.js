@@ -29,6 +29,7 @@ export const SETTINGS = Object.freeze({
   omega: { initial: PRESETS.strong.omega, valid: within(RANGES.omega) },
   team: { initial: null, valid: (value) => value === null || (texts(value) && value.length > 0) }, // null: the daemon's own
   faces: { initial: "all", valid: oneOf("all", "ask") },
+  review: { initial: "never", valid: oneOf("never", "always") }, // does the person look at each before the page has it?
   metadata: { initial: "no_location", valid: oneOf("no_location", "keep", "strip") }, // of EXIF
   originals: { initial: "ask", valid: oneOf("ask", "never") }, // may a photo go unprotected on the person's word?
 });
@@ -63,11 +64,28 @@ export function imported(file) {
   }
 }
 
-/** The daemon's options for a photo (PROTOCOL.md). @param {object} settings @param {number[][] | null} leaveOut */
-export function choicesOf({ delta, omega, team, faces, metadata }, leaveOut) {
+/**
+ * What a photo that is being looked at may be done with again: the presets from fine to strong, and the one nearest to the
+ * person's own strength. No choice where the organisation has made it.
+ *
+ * @param {object} settings as the store reads them @returns {{names: string[], own: string} | null}
+ */
+export function strengthsOf({ omega, managed }) {
+  if (managed.includes("delta") || managed.includes("omega")) return null;
+  const names = Object.keys(PRESETS);
+  const far = (name) => Math.abs(PRESETS[name].omega - omega);
+  return { names, own: names.reduce((best, name) => (far(name) <= far(best) ? name : best)) };
+}
+
+/**
+ * The daemon's options for a photo (PROTOCOL.md).
+ *
+ * @param {object} settings @param {number[][] | null} leaveOut
+ * @param {string | null} [preset] one of PRESETS, in place of the person's own strength
+ */
+export function choicesOf({ delta, omega, team, faces, metadata }, leaveOut, preset = null) {
   return {
-    delta,
-    omega,
+    ...(preset ? PRESETS[preset] : { delta, omega }),
     metadata,
     ...(team && { team }),
     ...(leaveOut?.length > 0 && { leave_out: leaveOut }),

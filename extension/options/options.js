@@ -9,7 +9,7 @@ import { pair, readyPairing } from "../shared/pairing.js";
 import { ask, errorWords, fillIn, make, saveText, sayStatus, showStatus, words } from "../shared/ui.js";
 
 const STATUS_EVERY_MS = 5000;
-const CHOICES = ["faces", "metadata", "originals"]; // settings that are one of a few values
+const CHOICES = ["faces", "review", "metadata", "originals"]; // settings that are one of a few values
 const at = (id) => document.getElementById(id);
 const ssim = (omega) => (1 - 2 * omega).toFixed(3);
 

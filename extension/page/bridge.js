@@ -18,7 +18,7 @@
 
   let line = null; // to the guard
   let desk = null; // a promise of what page/desk.js gives
-  let state = null; // a promise of {on, originals}: is PMask on here, and may an original go on the person's word?
+  let state = null; // a promise of page/desk.js's State, or of UNKNOWN
   let known = null; // what it resolved to last
   let page = null; // this document's name towards the background, which cancels what a page leaves behind
 

@@ -11,7 +11,12 @@
   const LATER_MS = 1500; // at most, for what can wait until the photos are handed over
 
   /**
-   * @param {{api: object, line: MessagePort, page: string, state: () => Promise<{on: boolean, originals: string}>}} bridge
+   * @typedef {{on: boolean, originals: string, review: {strengths: {names: string[], own: string} | null} | null}} State
+   *   of this page, from the background. review: each protected photo waits for the person, who may have it done again
+   */
+
+  /**
+   * @param {{api: object, line: MessagePort, page: string, state: () => Promise<State>}} bridge
    *   `line` is the guard's; `page` this document's name towards the background
    * @returns {{notice: (key: string) => void, warm: () => void}}
    */
@@ -94,7 +99,7 @@
     const warn = (event) => event.preventDefault();
     const watchLeaving = () => (picks.size > 0 ? window.addEventListener : window.removeEventListener).call(window, "beforeunload", warn);
 
-    async function begin(id, files, folder, originals) {
+    async function begin(id, files, folder, { originals, review }) {
       const pick = new Pick(files, askForPhoto, {
         changed(_, photo) {
           overlay.update(pick);
@@ -107,7 +112,7 @@
           line.postMessage({ name: "settled", id, answers });
           overlay.finish(pick);
         },
-      });
+      }, { review: Boolean(review) });
       picks.set(id, pick);
       watchLeaving();
       const allowed = originals !== "never";
@@ -120,6 +125,9 @@
       overlay.show(pick, {
         retry: (photo) => photo.run(),
         choose: (photo, leaveOut) => photo.choose(leaveOut),
+        accept: (photo) => photo.accept(),
+        redo: (photo, preset) => photo.redo(preset),
+        strengths: review?.strengths ?? null,
         omit: (photo) => photo.decide("omitted"),
         cancel: () => pick.cancel(),
         pair: () => tell("openOptions"),
@@ -144,9 +152,9 @@
 
     const messages = {
       async photos({ id, photos, folder }) {
-        const { on, originals } = await state();
+        const now = await state();
         if (forgotten.delete(id)) return;
-        if (on) await begin(id, photos, folder, originals);
+        if (now.on) await begin(id, photos, folder, now);
         else line.postMessage({ name: "settled", id, answers: photos.map(({ index }) => ({ index, use: "original" })) });
       },
       forget({ id }) {

@@ -15,6 +15,7 @@
     [
       "extension_short", "close", "close_done", "cancel", "leave_out", "upload_original", "upload_originals", "headline_failed_one",
       "headline_failed", "headline_pending_one", "headline_done", "state_sending", "result_original", "result_omitted",
+      "headline_review_one", "headline_review", "review_go", "review_go_all", "state_reviewing", "review_less", "review_more",
       "error_reload_title", "error_reload_cure", "error_unexpected_title", "error_unexpected_cure",
     ].map((key) => [key, api.i18n.getMessage(key, ["…"])]),
   );
@@ -185,7 +186,7 @@
 
   /** What became of a photo: its words, and good, warn or plain. */
   function resultOf({ state, summary }) {
-    if (state !== "protected") return { text: words(`result_${state}`), tone: state === "original" ? "warn" : "plain" };
+    if (!["protected", "reviewing"].includes(state)) return { text: words(`result_${state}`), tone: state === "original" ? "warn" : "plain" };
     const { status, faces, matched } = summary;
     if (status === "already_protected") return { text: words("result_already"), tone: "good" };
     // by a recogniser that the mask was made against, or by one that only judged
@@ -302,7 +303,7 @@
 
       this.element.className = tone;
       const mark = { good: "✓", warn: "!", bad: "!" }[tone];
-      const found = pending && photo.faces ? facesWords(photo.faces) : "";
+      const found = photo.state === "reviewing" ? words("state_reviewing") : pending && photo.faces ? facesWords(photo.faces) : "";
       const left = pending ? leftWords(photo.eta) : "";
       const line = [text, found, left].filter(Boolean).join(" · ");
       if (this.line !== line) {
@@ -337,6 +338,7 @@
     #restOf(state, repeats) {
       if (state === "failed") return this.#errorBlock(repeats);
       if (state === "choosing") return this.#faces();
+      if (state === "reviewing") return [...this.#verdicts(), ...this.#reviewActions()];
       if (state === "protected") return [...this.#verdicts(), this.#doneActions()];
       if (this.photo.isFinal) return [];
       return [h("div", { class: "actions quiet" }, this.#omit("plain"), ...this.#original("plain"))];
@@ -359,6 +361,20 @@
       const keep = button("save_copy", "plain", () => save(photo.blob, copyName(photo.file.name)));
       const once = this.isSettled && this.choices.once && photo.summary.status === "protected" ? [this.#once()] : [];
       return h("div", { class: "actions quiet" }, compare, keep, ...once);
+    }
+
+    /** The page waits for the person, who may also have the photo done again, with the next preset to either side. */
+    #reviewActions() {
+      const { photo, choices } = this;
+      const { names, own } = choices.strengths ?? { names: [], own: null };
+      const now = names.indexOf(photo.preset ?? own);
+      const redo = (key, preset) => (now >= 0 && preset ? [button(key, "", () => choices.redo(photo, preset))] : []);
+      const again = [...redo("review_less", names[now - 1]), ...redo("review_more", names[now + 1])];
+      const compare = button("compare", "plain", () => this.show(photo));
+      return [
+        h("div", { class: "actions" }, button("review_go", "main", () => choices.accept(photo)), ...again),
+        h("div", { class: "actions quiet" }, compare, this.#omit("plain"), ...this.#original("plain")),
+      ];
     }
 
     /** The page has the protected photo by now; the original can only go when it is chosen again. */
@@ -421,8 +437,8 @@
       this.figure = h("figure", {}, this.canvas, this.caption);
       this.hold = h("button", { type: "button", "aria-pressed": "false" }, words("compare_hold"));
       const close = h("button", { type: "button", class: "plain", click: onClose }, words("compare_close"));
-      const change = button("compare_change", "plain", () => this.settings());
-      this.element = h("div", { class: "view", hidden: "" }, this.figure, h("div", { class: "actions" }, this.hold, change, close));
+      this.change = button("compare_change", "plain", () => this.settings());
+      this.element = h("div", { class: "view", hidden: "" }, this.figure, h("div", { class: "actions" }, this.hold, this.change, close));
       for (const target of [this.figure, this.hold]) {
         target.addEventListener("pointerdown", (event) => {
           target.setPointerCapture(event.pointerId);
@@ -448,6 +464,7 @@
       const images = await Promise.all([bitmapOf(photo.file), bitmapOf(photo.blob)]);
       if (attempt !== this.#attempt) return;
       [this.photo, this.settings] = [photo, settings];
+      this.change.hidden = this.isReview = photo.state === "reviewing"; // its own buttons are nearer
       this.parts = images.map((image) => image && this.#cut(image, photo.report?.faces?.[0]?.box));
       this.canvas.hidden = images.includes(null);
       this.element.hidden = false;
@@ -526,6 +543,7 @@
       const failed = pick.photos.filter(({ state }) => state === "failed");
       const isRepeat = (photo) => failed.find(({ error }) => error.code === photo.error?.code) !== photo;
       const news = shown.rows.map((row) => row.update(isRepeat(row.photo))).filter(Boolean);
+      this.#showReview(pick, shown);
       this.#showFooter();
       this.#showHead();
       if (news.length > 0) this.live.textContent = news.join(". ");
@@ -578,26 +596,33 @@
       }, NOTICE_MS);
     }
 
-    /** For many photos that failed: one button instead of many. */
+    /** A single photo that waits for the person's look is shown in large by itself; once it was looked at, it goes away. */
+    #showReview({ photos }, shown) {
+      if (this.view.isReview && photos.includes(this.view.photo) && this.view.photo.state !== "reviewing") this.view.close();
+      const [photo] = photos;
+      if (photos.length > 1 || photo.state !== "reviewing" || shown.reviewed === photo.attempt) return;
+      shown.reviewed = photo.attempt;
+      shown.rows[0].show(photo);
+    }
+
+    /** For many photos that failed, or wait to be looked at: one button instead of many. */
     #showFooter() {
       const open = [...this.#picks].filter(([, { done }]) => !done);
-      const failed = open.flatMap(([{ photos }, { choices }]) =>
-        photos.filter(({ state }) => state === "failed").map((photo) => ({ photo, choices })),
-      );
-      const shownFor = failed.map(({ photo }) => `${photo.error.code} ${photo.attempt}`).join();
+      const those = (wanted) =>
+        open.flatMap(([{ photos }, { choices }]) => photos.filter(({ state }) => state === wanted).map((photo) => ({ photo, choices })));
+      const [failed, ready] = [those("failed"), those("reviewing")];
+      const shownFor = [...failed, ...ready].map(({ photo: { state, error, attempt } }) => `${state} ${error?.code} ${attempt}`).join();
       if (this.footer.dataset.for === shownFor) return;
       this.footer.dataset.for = shownFor;
-      this.footer.hidden = failed.length < 2;
-      const all = (choice) => () => failed.forEach(({ photo, choices }) => choices[choice](photo));
-      const canRetry = failed.some(({ photo }) => !NO_RETRY.includes(photo.error.code));
-      this.footer.replaceChildren(
-        h(
-          "div",
-          { class: "actions" },
-          ...(canRetry ? [button("retry_all", "main", all("retry"))] : []),
-          button("upload_originals", "", all("original")),
-        ),
-      );
+      const all = (choice, some) => () => some.forEach(({ photo, choices }) => choices[choice](photo));
+      const buttons = [];
+      if (failed.length > 1) {
+        if (failed.some(({ photo }) => !NO_RETRY.includes(photo.error.code))) buttons.push(button("retry_all", "main", all("retry", failed)));
+        if (failed.every(({ choices }) => choices.original)) buttons.push(button("upload_originals", "", all("original", failed)));
+      }
+      if (ready.length > 1) buttons.push(button("review_go_all", "main", all("accept", ready)));
+      this.footer.hidden = buttons.length === 0;
+      this.footer.replaceChildren(h("div", { class: "actions" }, ...buttons));
     }
 
     #photos() {
@@ -635,8 +660,10 @@
       const failed = photos.filter(({ state }) => state === "failed").length;
       if (failed > 0) return failed === 1 ? words("headline_failed_one") : words("headline_failed", failed);
       if (photos.some(({ state }) => state === "choosing")) return words("headline_choosing");
-      const pending = photos.filter((photo) => !photo.isFinal).length;
+      const pending = photos.filter(({ isFinal, isOpen }) => !isFinal && !isOpen).length;
       if (pending > 0) return pending === 1 ? words("headline_pending_one") : words("headline_pending", pending);
+      const ready = photos.filter(({ state }) => state === "reviewing").length;
+      if (ready > 0) return ready === 1 ? words("headline_review_one") : words("headline_review", ready);
       return words("headline_done");
     }
 

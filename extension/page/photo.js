@@ -21,8 +21,8 @@
   }
 
   /**
-   * @typedef {"waiting"|"sending"|"queued"|"running"|"choosing"|"fetching"|"protected"|"no_face"|"original"|"omitted"|"failed"} State
-   * protected, no_face, original and omitted are final; choosing and failed wait for the person.
+   * @typedef {"waiting"|"sending"|"queued"|"running"|"choosing"|"fetching"|"reviewing"|"protected"|"no_face"|"original"|"omitted"|"failed"} State
+   * protected, no_face, original and omitted are final; choosing, reviewing and failed wait for the person.
    */
 
   class Photo {
@@ -30,14 +30,16 @@
      * @param {File} file
      * @param {(name: string, payload: object) => Promise<any>} ask a message to the background; rejects with a PhotoError
      * @param {(photo: Photo) => void} onChange
-     * @param {{sleep?: (ms: number) => Promise<void>, now?: () => number}} [clock]
+     * @param {{review?: boolean, sleep?: (ms: number) => Promise<void>, now?: () => number}} [how] review: a masked photo
+     *   is final only once the person has accepted it
      */
-    constructor(file, ask, onChange, clock = {}) {
+    constructor(file, ask, onChange, how = {}) {
       this.file = file;
       this.ask = ask;
       this.onChange = onChange;
-      this.sleep = clock.sleep ?? ((ms) => new Promise((resolve) => setTimeout(resolve, ms)));
-      this.now = clock.now ?? (() => Date.now());
+      this.review = how.review ?? false;
+      this.sleep = how.sleep ?? ((ms) => new Promise((resolve) => setTimeout(resolve, ms)));
+      this.now = how.now ?? (() => Date.now());
       /** @type {State} */ this.state = "waiting";
       this.stage = null;
       this.progress = 0;
@@ -45,6 +47,7 @@
       this.faces = null; // how many
       this.found = null; // their boxes [x, y, width, height] in the upright photo, when the person is to choose
       this.leaveOut = null; // the boxes that the person has left out
+      this.preset = null; // the strength that the person chose for this photo, or the settings' own
       this.job = null;
       this.told = null; // the job's first state, if it came with its id
       this.result = null; // {blob, summary}, if it came with the job's last state
@@ -61,7 +64,7 @@
 
     /** Does it wait for the person? */
     get isOpen() {
-      return this.state === "failed" || this.state === "choosing";
+      return ["failed", "choosing", "reviewing"].includes(this.state);
     }
 
     /** Starts, or starts again after a failure. Resolves when the photo is final or waits for the person. */
@@ -99,6 +102,19 @@
       this.run();
     }
 
+    /** The person has looked at the protected photo, and it may go. */
+    accept() {
+      if (this.state === "reviewing") this.#set({ state: "protected" });
+    }
+
+    /** The person has looked at the protected photo, and it is to be done again. @param {string} preset */
+    redo(preset) {
+      if (this.state !== "reviewing") return;
+      this.preset = preset;
+      this.blob = this.summary = this.report = null; // the last try can no longer go
+      this.run();
+    }
+
     /** The person's word: upload it as it is, or leave it out. */
     decide(state) {
       if (this.isFinal) return;
@@ -123,7 +139,7 @@
       const ticket = crypto.randomUUID(); // so that a photo whose answer was lost is not done twice
       for (;;) {
         try {
-          const { id, job = null } = await this.#askPatiently("protect", { file: this.file, leaveOut: this.leaveOut, ticket }, live, again);
+          const { id, job = null } = await this.#askPatiently("protect", this.#order(ticket), live, again);
           if (live()) [this.job, this.told] = [id, job];
           else this.ask("cancel", { job: id }).catch(() => {});
           return;
@@ -134,6 +150,11 @@
           if (!live()) return;
         }
       }
+    }
+
+    #order(ticket) {
+      const { file, leaveOut, preset } = this;
+      return { file, leaveOut, preset, ticket };
     }
 
     async #follow(live) {
@@ -164,8 +185,9 @@
       this.#set({ state: "fetching", progress: 1, eta: null });
       const { blob, summary } = this.result ?? (await this.#askPatiently("result", { job: this.job }, live));
       if (!live()) return;
-      const state = { no_face: "no_face", left_out: "original" }[summary?.status] ?? "protected";
+      let state = { no_face: "no_face", left_out: "original" }[summary?.status] ?? "protected";
       if (state === "protected" && !(blob instanceof Blob && blob.size > 0)) throw new PhotoError("engine_failed");
+      if (this.review && summary.status === "protected") state = "reviewing";
       this.#forget(true);
       this.#set({ state, blob, summary, faces: summary?.faces ?? null });
     }

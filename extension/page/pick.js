@@ -12,10 +12,11 @@
      * @param {(name: string, payload: object) => Promise<any>} ask a message to the background
      * @param {{changed: (pick: Pick, photo: Photo) => void, settled: (pick: Pick, answers: object[] | null) => void}} hear
      *   settled: for each file that may go, {index, use: "protected", blob} or {index, use: "original"}; null: cancelled
+     * @param {{review?: boolean}} [how] see Photo
      */
-    constructor(files, ask, hear) {
+    constructor(files, ask, hear, how = {}) {
       this.hear = hear;
-      this.entries = files.map(({ index, file }) => ({ index, photo: new Photo(file, ask, (photo) => this.#changed(photo)) }));
+      this.entries = files.map(({ index, file }) => ({ index, photo: new Photo(file, ask, (photo) => this.#changed(photo), how) }));
       this.photos = this.entries.map(({ photo }) => photo);
       this.isSettled = false;
     }

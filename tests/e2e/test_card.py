@@ -179,6 +179,50 @@ async def test_all_faces_may_be_left_ticked(stage, page, daemon, demo, photos):
     assert [(True, ()), (False, ())] == [(options.look, options.leave_out) for options in daemon.engine.options]
 
 
+async def test_the_person_looks_first(stage, page, daemon, demo, photos):
+    """If set so, the page gets a photo when the person says so, who may have it changed less or hidden better."""
+    await stage.put(review="always")
+    await page.choose(INPUT, [photos["käthe.png"]])
+    card = Card(page)
+    said = await card.wait_for("Hold to see the original")  # in large by itself
+    assert "Have a look before it goes up" in said
+    assert "2 faces protected · waiting for you" in said
+    assert "Hide better" not in said, "nothing is stronger than Strong"
+    assert "Change it less, or hide it better" not in said, "that button is for photos that are gone"
+    await card.press("Change less")
+    await card.wait_for("Hide better")
+    await demo.stays_empty(0.5)
+    await card.press("Change less")
+    said = await card.wait_for("Hide better")
+    assert "Change less" not in said, "nothing is finer than Fine"
+    await card.press("Upload it")
+    await demo.wait_for(1)
+    assert [0.017, 0.0125, 0.0085] == [options.omega for options in daemon.engine.options]
+    assert mark(photos["käthe.png"].read_bytes()) == demo.bytes_of(demo.received[0])
+    said = await card.wait_for("Upload the original this once")
+    assert "Hold to see the original" not in said, "what was looked at is put away"
+
+
+async def test_many_are_looked_at_first(stage, page, demo, photos):
+    """One is left out, the others go by one press; photos without faces need no look."""
+    await stage.put(review="always")
+    await page.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"]])
+    card = Card(page)
+    said = await card.wait_for("Look at 2 photos before they go up")
+    assert "Upload all that are ready" in said
+    assert "Hold to see the original" not in said
+    await card.press("Upload it")  # the first
+    await card.wait_for("Have a look before it goes up")
+    await demo.stays_empty(0.5)  # the page gets them together
+    await card.press("Leave out")
+    [file] = await demo.wait_for(1)
+    assert ("eileen.jpg", mark(photos["eileen.jpg"].read_bytes())) == (file.name, demo.bytes_of(file))
+    await page.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"]])
+    await card.wait_for("Upload all that are ready")
+    await card.press("Upload all that are ready")
+    assert 3 == len(await demo.wait_for(3))
+
+
 async def test_originals_never(stage, page, daemon, demo, photos):
     """Where it is set so, no button lets an original go."""
     await stage.put(originals="never")
@@ -190,6 +234,9 @@ async def test_originals_never(stage, page, daemon, demo, photos):
     assert "Upload the original" not in said
     await card.press("Cancel")
     await card.wait_gone()
+    await page.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"]])
+    said = await card.wait_for("Try all again")
+    assert "Upload the original" not in said
     await demo.stays_empty(0.3)
 
 

@@ -159,6 +159,25 @@ test("the daemon is told what was set: a look first when the person wants to be 
 
 const PAGE = (tab, frame = 0) => ({ id: "ours", url: "https://x.com/", tab: { id: tab }, frameId: frame });
 
+test("a photo that is looked at first may be done again at another preset, where the organisation leaves the choice", async (t) => {
+  t.after(() => {
+    delete api.managed.omega;
+    return store.update(() => ({ review: "never", omega: settings.PRESETS.strong.omega }));
+  });
+  const state = async () => (await answer({ name: "state", page: "p" }, PAGE(1))).value;
+  assert.equal((await state()).review, null);
+  await ask("set", { values: { review: "always", omega: 0.012 } });
+  assert.deepEqual((await state()).review, { strengths: { names: ["fine", "balanced", "strong"], own: "balanced" } });
+  assert.equal(settings.choicesOf(await store.read(), null, "fine").omega, settings.PRESETS.fine.omega);
+  assert.equal(settings.choicesOf(await store.read(), null).omega, 0.012);
+  const code = async (preset) => (await answer({ name: "protect", file: new Blob(["x"]), preset, ticket: "t", page: "p" }, PAGE(1))).error.code;
+  assert.equal(await code("toString"), "bad_option");
+  assert.equal(await code("fine"), "not_paired");
+  api.managed.omega = 0.017;
+  assert.deepEqual((await state()).review, { strengths: null });
+  assert.equal(await code("fine"), "bad_option");
+});
+
 test("the badge counts the photos of a tab, over its frames, and starts anew with the page", async () => {
   const say = (tally, sender) => answer({ name: "count", ...tally }, sender);
   await say({ pending: 1, failed: 0, done: 2 }, PAGE(7));

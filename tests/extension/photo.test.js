@@ -118,6 +118,45 @@ test("the person is asked which faces, and the daemon told which to leave out", 
   assert.deepEqual(asked.filter(({ name }) => name === "protect").map(({ leaveOut }) => leaveOut), [null, [boxes[1]]]);
 });
 
+const settled = async (photo) => {
+  while (!photo.isFinal && !photo.isOpen) await new Promise((resolve) => setTimeout(resolve, 1));
+};
+
+test("where the person looks first, a masked photo waits, and can be done again at another strength", async () => {
+  const second = { ...result, blob: new Blob(["finer"]) };
+  const { photo, asked } = photoWith({ protect: [{ id: "7" }, { id: "8" }], follow: [done], result: [result, second] }, { review: true });
+  await photo.run();
+  assert.deepEqual([photo.state, photo.isOpen, photo.isFinal, photo.blob], ["reviewing", true, false, blob]);
+  photo.redo("balanced");
+  assert.deepEqual([photo.isOpen, photo.blob], [false, null], "the first try can no longer go");
+  await settled(photo);
+  assert.deepEqual([photo.state, photo.blob], ["reviewing", second.blob]);
+  assert.deepEqual(asked.filter(({ name }) => name === "protect").map(({ preset }) => preset), [null, "balanced"]);
+  photo.accept();
+  assert.deepEqual([photo.state, photo.isFinal], ["protected", true]);
+});
+
+test("a try that failed leaves nothing that could be accepted", async () => {
+  const failed = { state: "failed", revision: 2, error: { code: "out_of_memory" } };
+  const { photo } = photoWith({ protect: [{ id: "7" }, { id: "8" }, { id: "9" }], follow: [done, failed, done], result: [result] }, { review: true });
+  await photo.run();
+  photo.redo("fine");
+  await settled(photo);
+  photo.accept();
+  assert.deepEqual([photo.state, photo.blob], ["failed", null]);
+  await photo.run();
+  assert.deepEqual([photo.state, photo.preset], ["reviewing", "fine"]);
+});
+
+test("what PMask has not masked is not looked at", async () => {
+  for (const [status, state] of [["no_face", "no_face"], ["already_protected", "protected"]]) {
+    const answer = { blob: status === "no_face" ? null : blob, summary: { ...result.summary, status } };
+    const { photo } = photoWith({ protect: [{ id: "7" }], follow: [done], result: [answer] }, { review: true });
+    await photo.run();
+    assert.equal(photo.state, state);
+  }
+});
+
 test("patience has an end", async () => {
   const { photo } = photoWith({ protect: [lost()] });
   await photo.run();
