@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, MutableSequence
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
-from onnx2torch import convert
 from torch import nn
 
 NEWEST_OPSET = 16
@@ -37,8 +39,27 @@ def load_onnx(path: Path) -> nn.Module:
     _free_batch(model.graph)
     for opset in model.opset_import:
         opset.version = min(opset.version, NEWEST_OPSET)
-    network: nn.Module = convert(model).eval()
-    return network
+    return _converter()(model).eval()
+
+
+@cache
+def _converter() -> Callable[[onnx.ModelProto], nn.Module]:
+    """onnx2torch's convert. It imports torchvision for two operators, NonMaxSuppression and RoiAlign, which are for
+    detectors; and torchvision takes as long to load as all the rest, and 150 MB, since it brings torch's compiler. So
+    where nobody has loaded it yet, empty modules stand in for it meanwhile."""
+    stand_ins = {name: ModuleType(name) for name in ("torchvision", "torchvision.ops")}
+    stand_ins["torchvision.ops"].__dict__["roi_align"] = None
+    is_loaded = "torchvision" in sys.modules
+    if not is_loaded:
+        sys.modules.update(stand_ins)
+    try:
+        from onnx2torch import convert
+    finally:
+        if not is_loaded:
+            for name in stand_ins:
+                del sys.modules[name]
+    converter: Callable[[onnx.ModelProto], nn.Module] = convert
+    return converter
 
 
 def _fold_constants(graph: onnx.GraphProto) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -87,6 +89,24 @@ def test_sface_computes_what_onnxruntime_does_once_it_is_repaired(tmp_path):
     with torch.no_grad():
         found = onnx_graphs.load_onnx(path)(torch.from_numpy(crops)).numpy()
     assert np.allclose(expected, found, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_team_loads_without_torchvision_and_torchs_compiler():
+    """They take as long to load as all the rest, and no mask needs them. Who asks later gets the real one."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pmask.recognisers.pool import load; from pmask.recognisers.specs import DEFAULT_TEAM\n"
+            "for name in DEFAULT_TEAM: load(name)\n"
+            "print(sorted({'torchvision', 'torch._dynamo', 'sympy'} & {*sys.modules}))\n"
+            "from torchvision.ops import roi_align; print(callable(roi_align))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ["[]", "True"] == done.stdout.splitlines()
 
 
 def test_lightcnns_activation_is_the_larger_of_two_maps():
