@@ -70,7 +70,7 @@ def _more(url: str, part: Path, meter: Callable[[int, int | None], None]) -> boo
     with answer:
         resumed = answer.status == http.HTTPStatus.PARTIAL_CONTENT and _first(answer) == done
         done = done if resumed else 0
-        _version(part).write_text(answer.headers.get("ETag", ""))
+        _version(part).write_text(answer.headers.get("ETag", ""), encoding="utf-8")
         length = answer.headers.get("Content-Length")
         total = done + int(length) if length is not None else None
         with part.open("ab" if resumed else "wb") as target:
@@ -86,7 +86,7 @@ def _more(url: str, part: Path, meter: Callable[[int, int | None], None]) -> boo
 
 def _request(url: str, part: Path, done: int) -> urllib.request.Request:
     headers = {"User-Agent": "pmask", "Accept-Encoding": "identity"}
-    version = _version(part).read_text() if _version(part).is_file() else ""
+    version = _version(part).read_text(encoding="utf-8") if _version(part).is_file() else ""
     if done and version and not version.startswith("W/"):  # without a strong name the parts may be of two versions
         headers |= {"Range": f"bytes={done}-", "If-Range": version}
     return urllib.request.Request(url, headers=headers)

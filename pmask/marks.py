@@ -30,7 +30,7 @@ def _content(path: Path) -> bytes:
     """The bytes of a file; of a module, its syntax tree without docstrings."""
     if path.suffix != ".py":
         return path.read_bytes()
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             node.body = [part for part in node.body if not _is_words(part)] or [ast.Pass()]

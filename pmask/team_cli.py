@@ -204,14 +204,15 @@ def correlation(ranking: Mapping[str, Any]) -> float | None:
 def _write(folder: Path, ranking: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"ranking-{ranking['size']}.json"
-    path.write_text(json.dumps(ranking, indent=1) + "\n")
+    path.write_text(json.dumps(ranking, indent=1) + "\n", encoding="utf-8")
     _say(f"wrote {path}")
     known = [team for team in ranking["teams"] if None not in (team["psr"], team["diversity"])]
     if known:
         points = [(team["diversity"], team["psr"], " + ".join(team["members"])) for team in known]
         title = f"Focal diversity and protection, teams of {ranking['size']}"
         scatter = folder / f"diversity-psr-{ranking['size']}.svg"
-        scatter.write_text(figure([Points(title=title, across="focal diversity", unit="PSR, %", points=points)]))
+        picture = figure([Points(title=title, across="focal diversity", unit="PSR, %", points=points)])
+        scatter.write_text(picture, encoding="utf-8")
         _say(f"wrote {scatter}")
 
 
@@ -219,7 +220,7 @@ def _read_psr(path: Path) -> dict[frozenset[str], float]:
     """PSR in percent by team: JSON {"A,B": PSR, ...}, or CSV with a column "team" and one of PSR_COLUMNS. Raises
     BadOption."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         if path.suffix.lower() == ".json":
             rows = [(team, float(psr)) for team, psr in json.loads(text).items()]
         else:

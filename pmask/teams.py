@@ -40,13 +40,13 @@ def evidence() -> dict[str, Any]:
     """Why DEFAULT_TEAM is what it is: its members, the rankings of the registry's recognisers, and how well masks
     protect that were made against each of the best teams."""
     path = resources.files("pmask") / "data" / "default_team.json"
-    return dict(json.loads(path.read_text()))
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def kept(size: int) -> dict[str, Any] | None:
     """The ranking of teams of ``size`` that was kept on this machine. Raises BadOption when it cannot be read."""
     try:
-        rankings = json.loads(_path().read_text())
+        rankings = json.loads(_path().read_text(encoding="utf-8"))
         ranking: dict[str, Any] | None = rankings.get(str(size))
         return ranking
     except FileNotFoundError:
@@ -57,7 +57,7 @@ def kept(size: int) -> dict[str, Any] | None:
 
 def keep(ranking: dict[str, Any]) -> Path:
     """Keeps a ranking of the whole pool, in place of an earlier one of the same size. Where."""
-    rankings = json.loads(_path().read_text()) if _path().is_file() else {}
+    rankings = json.loads(_path().read_text(encoding="utf-8")) if _path().is_file() else {}
     rankings[str(ranking["size"])] = ranking
     _path().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=_path().parent, delete=False) as part:

@@ -292,7 +292,7 @@ def evaluate(settings: Settings, on_step: Callable[[Step], None] = lambda step: 
     finally:
         kept.close()
     path = settings.work / f"results-{settings.mark}.json"
-    path.write_text(json.dumps(results.to_json(), indent=1))
+    path.write_text(json.dumps(results.to_json(), indent=1), encoding="utf-8")
     return results
 
 

@@ -204,7 +204,7 @@ class Kept:
             return Protected(photo.path, photo.digest, None)
         path = self._path(photo, recipe)
         try:
-            known = json.loads(path.with_suffix(".json").read_text())
+            known = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         return Protected(path, known["sha256"], known["report"])

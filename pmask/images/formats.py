@@ -120,7 +120,7 @@ def mpo(jpegs: Sequence[bytes]) -> bytes:
     """One file of several JPEGs: an index after the first one's header says where the others are (CIPA DC-007)."""
     place = 2
     while jpegs[0][place : place + 2] in {b"\xff\xe0", b"\xff\xe1"}:  # JFIF and EXIF want to come first
-        place += 2 + int.from_bytes(jpegs[0][place + 2 : place + 4])
+        place += 2 + int.from_bytes(jpegs[0][place + 2 : place + 4], "big")
     count, table = len(jpegs), 8 + 2 + 3 * 12 + 4
     head = struct.pack("<2sHIH", b"II", 42, 8, 3) + struct.pack("<HHI4s", 0xB000, 7, 4, b"0100")
     head += struct.pack("<HHII", 0xB001, 4, 1, count) + struct.pack("<HHIII", 0xB002, 7, 16 * count, table, 0)

@@ -75,6 +75,6 @@ def _path(name: str) -> Path:
 def _read(path: Path, changed: int, size: int) -> Figures:
     """changed (ns), size: of the file, so that a new one is read."""
     try:
-        return Figures(**json.loads(path.read_text()))
+        return Figures(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise BadOption(f"{path} is no calibration ({error}); delete it and run pmask models calibrate") from error

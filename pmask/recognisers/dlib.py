@@ -28,7 +28,7 @@ class DlibResNet(nn.Module):
 
     def __init__(self, manifest: Path, binary: Path) -> None:
         super().__init__()
-        weights = read_weights(json.loads(manifest.read_text()), binary.read_bytes())
+        weights = read_weights(json.loads(manifest.read_text(encoding="utf-8")), binary.read_bytes())
         self.stem = _convolution(weights, "conv32_down", stride=2, padding=0)
         self.blocks = nn.Sequential(*(_Residual(weights, name) for name in _BLOCKS))
         self.head = nn.Linear(256, 128, bias=False)

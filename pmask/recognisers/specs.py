@@ -344,7 +344,7 @@ YUNET = WeightFile(
 """The face detector YuNet (MIT), which travels in the same package as sface."""
 
 DEFAULT_TEAM: tuple[str, ...] = tuple(
-    json.loads((resources.files("pmask") / "data" / "default_team.json").read_text())["members"]
+    json.loads((resources.files("pmask") / "data" / "default_team.json").read_text(encoding="utf-8"))["members"]
 )
 """The team that PMask comes with, and in the same file why (docs/teaming.md). pmask.teams.default_team() is the one
 that holds on this machine."""

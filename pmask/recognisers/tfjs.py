@@ -49,7 +49,7 @@ class MobileNetV1(nn.Module):
 
     def __init__(self, graph: Path, binary: Path) -> None:
         super().__init__()
-        model = json.loads(graph.read_text())
+        model = json.loads(graph.read_text(encoding="utf-8"))
         weights = read_weights(model["weightsManifest"], binary.read_bytes())
         self.layers = nn.ModuleList(_layers(model["modelTopology"]["node"], weights))
 
