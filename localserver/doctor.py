@@ -138,7 +138,7 @@ def _numbers(version: str) -> list[int]:
 
 
 def _install() -> str:
-    return f"Install PMask anew: {sys.executable} -m pip install --upgrade pmask, or scripts/run.py in its folder."
+    return "Install PMask anew: python3 scripts/run.py in its folder."
 
 
 def _engine(config: Config) -> Iterator[Finding]:

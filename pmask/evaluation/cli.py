@@ -68,9 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pmask.evaluation.protocol import evaluate
-    from pmask.evaluation.tables import markdown
-    from pmask.evaluation.worst import write_worst
+    try:
+        from pmask.evaluation.protocol import evaluate
+        from pmask.evaluation.tables import markdown
+        from pmask.evaluation.worst import write_worst
+    except ModuleNotFoundError as error:  # scikit-image, which only an evaluation needs
+        cure = "python3 scripts/setup_environment.py evaluate"
+        print(f"pmask evaluate needs more than is installed ({error}): {cure}", file=sys.stderr)
+        return 1
 
     settings = _settings(options)
     with _Meter() as meter:

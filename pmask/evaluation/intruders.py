@@ -48,7 +48,7 @@ def catalogue(folder: Path) -> list[Intruder]:
     """
     listing = folder / CATALOGUE
     try:
-        rows: list[dict[str, Any]] = json.loads(listing.read_text())
+        rows: list[dict[str, Any]] = json.loads(listing.read_text(encoding="utf-8"))
         return [_verified(folder, row) for row in rows]
     except FileNotFoundError as error:
         raise BadOption(
@@ -109,7 +109,7 @@ def _of_file(path: Path, threads: int) -> Recognise:
         import onnxruntime  # only an evaluation needs it
     except ImportError as error:
         raise WeightsUnavailable(
-            "intruders run in onnxruntime, which is not installed: pip install pmask[evaluate]"
+            "intruders run in onnxruntime, which is not installed: python3 scripts/setup_environment.py evaluate"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3

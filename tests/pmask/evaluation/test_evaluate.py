@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,3 +207,13 @@ def test_real_intruders_find_real_people_bare(shared, tmp_path):
     assert {"ssim", "psnr", "face p99", "seconds"} <= set(results.quality)
     assert len(results.rows) == 3 * len(results.intruders)
     assert all(45 < threshold.degrees < 80 for threshold in results.thresholds.values())
+
+
+def test_what_an_evaluation_needs_beside_is_said(tmp_path):
+    """scikit-image is not installed with PMask, only with its extra."""
+    code = "import sys; sys.modules['skimage'] = None; from pmask.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "evaluate", "--faces", str(tmp_path), "--work", str(tmp_path / "work")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert 1 == done.returncode
+    assert "python3 scripts/setup_environment.py evaluate" in done.stderr
+    assert "Traceback" not in done.stderr
