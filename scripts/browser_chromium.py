@@ -47,7 +47,10 @@ class Chromium(Browser):
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             arguments.append("--no-sandbox")
         if self._extension:
-            arguments.append(f"--load-extension={self._extension.resolve()}")
+            folder = str(self._extension.resolve())
+            if "," in folder:  # the switch takes a list
+                raise BrowserError(f"Chromium loads no extension from a path with a comma; Firefox does: {folder}")
+            arguments.append(f"--load-extension={folder}")
         if public_ports:
             overrides = ",".join(f"127.0.0.1:{port}=public" for port in public_ports)
             arguments.append(f"--ip-address-space-overrides={overrides}")
@@ -99,6 +102,8 @@ class ChromiumPage(Page):
     async def goto(self, url: str) -> None:
         async with self._line.event("Page.loadEventFired", self.session) as loaded:
             answer = await self.call("Page.navigate", {"url": url})
+            if answer.get("errorText") == "net::ERR_BLOCKED_BY_CLIENT" and url.startswith("chrome-extension:"):
+                raise BrowserError("Chromium did not load the extension. It may be too old: see its manifest.json")
             if answer.get("errorText"):
                 raise BrowserError(f"{url}: {answer['errorText']}")
             await asyncio.wait_for(loaded, START_TIMEOUT_S)

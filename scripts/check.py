@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def check(python: Path) -> list[str]:
 
 def main() -> int:
     """Returns the exit code."""
+    argparse.ArgumentParser(description="Checks style and types: ruff's rules, ruff's format, mypy.").parse_args()
     try:
         failed = check(setup_environment.ensure(EXTRAS))
     except Failed as error:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -52,6 +53,10 @@ POLL_S = 0.3
 AMPLIFIED = 4
 """The difference picture shows changes this many times as large, around grey."""
 
+OTHERS_DAEMON = (
+    "If the daemon on port {port} belongs to another user or was started with another PMASK_HOME, choose another port "
+    "with --port."
+)
 INSTALL_BROWSER = (
     "Debian: sudo apt install chromium (or firefox-esr); macOS and Windows: https://www.mozilla.org/firefox/ "
     "or Chromium. Google's own Chrome cannot be started with an extension from a folder."
@@ -77,9 +82,9 @@ class Outcome:
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code."""
     args = parser().parse_args(argv)
-    OUT.mkdir(exist_ok=True)
-    (OUT / "daemon.log").unlink(missing_ok=True)  # of the last time
     try:
+        OUT.mkdir(exist_ok=True)
+        (OUT / "daemon.log").unlink(missing_ok=True)  # of the last time
         if args.photo:
             images.inspect_image(args.photo.read_bytes())  # rather now than after a browser was started
         fetch_weights()
@@ -182,7 +187,10 @@ async def running_daemon(port: int, device: str) -> AsyncIterator[None]:
             end = time.monotonic() + DAEMON_START_S
             while await health(port) is None:
                 if process.poll() is not None or time.monotonic() > end:
-                    raise Failed(f"The daemon did not start on port {port}; it says:\n{daemon_says()}")
+                    said = daemon_says()
+                    other = re.search(r"already running on port (\d+)", said)
+                    cure = f"\nTo use that one, add --port {other[1]}." if other else ""
+                    raise Failed(f"The daemon did not start on port {port}; it says:\n{said}{cure}")
                 await asyncio.sleep(0.1)
         except BaseException:
             stop(process)
@@ -305,10 +313,7 @@ async def paired(browser: Browser, port: int) -> AsyncIterator[Page]:
             "return /good|bad/.test(said.className) && [said.className, said.innerText]; })()"
         )
         if "good" not in result[0]:
-            raise Failed(
-                f"The extension could not be paired: {result[1]}\nIf the daemon on port {port} belongs to another "
-                "user or was started with another PMASK_HOME, choose another port with --port."
-            )
+            raise Failed(f"The extension could not be paired: {result[1]}\n{OTHERS_DAEMON.format(port=port)}")
         client = await settings.evaluate(
             "(globalThis.browser ?? chrome).runtime.sendMessage({name: 'overview'})"
             ".then(({value}) => value.daemon.client.id)"
@@ -421,7 +426,10 @@ async def protect_over_http(port: int, photo: Path) -> Outcome:
                 return await answer.json() if answer.content_type == "application/json" else await answer.read()
 
         with step("Pairing with the daemon"):
-            mine = await ask("POST", "/v1/pair", json={"code": await new_code(port), "name": "scripts/run.py"})
+            try:
+                mine = await ask("POST", "/v1/pair", json={"code": await new_code(port), "name": "scripts/run.py"})
+            except Failed as error:
+                raise Failed(f"{error}\n{OTHERS_DAEMON.format(port=port)}") from None
         try:
             with step(f"Giving {photo.name} to the daemon") as one:
                 token = {"Authorization": f"Bearer {mine['token']}"}

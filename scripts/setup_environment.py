@@ -7,6 +7,7 @@ constraints.txt change.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.util
 import json
@@ -22,6 +23,8 @@ from steps import Failed, Step, run, step
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 10)
+EXTRAS = ("demo", "dev", "evaluate")
+"""What pyproject.toml names: the sample photo; all tests and checks; `pmask evaluate`."""
 STAMP = "pmask-environment.json"
 """In the environment's folder: what was installed into it. Written last, so that a cut installation is done again."""
 
@@ -171,8 +174,13 @@ def hand_over(python: Path, arguments: Sequence[str]) -> NoReturn:
         sys.exit(130)
 
 
-def main(extras: Sequence[str]) -> int:
-    """Makes the environment with these extras of pyproject.toml; returns the exit code."""
+def main() -> int:
+    """Makes the environment with the extras that are named; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Makes PMask's Python environment, .venv, or brings it up to date.")
+    parser.add_argument("extras", nargs="*", metavar="EXTRA", help=f"what else to install: {', '.join(EXTRAS)}")
+    extras = parser.parse_args().extras
+    if unknown := sorted({*extras} - {*EXTRAS}):
+        parser.error(f"no such extra: {', '.join(unknown)}")
     try:
         ensure(extras)
     except Failed as error:
@@ -184,4 +192,4 @@ def main(extras: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

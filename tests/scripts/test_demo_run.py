@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import run
 from PIL import Image
 from setup_environment import ROOT
+from steps import Failed
 
 from pmask.check import judges
 from pmask.recognisers.specs import DEFAULT_TEAM, SPECS, YUNET
@@ -113,6 +115,41 @@ def test_the_daemon_that_does_not_start_says_why(tmp_path, monkeypatch, photo, c
         port = other.getsockname()[1]
         assert 1 == demo_run.main(["--no-browser", "--port", str(port), "--photo", str(photo)])
     assert f"Port {port} is taken by another program" in capsys.readouterr().err
+
+
+def test_a_daemon_of_ones_own_on_another_port_can_be_used(tmp_path, monkeypatch, photo, capsys):
+    """Only one runs for one account, so a second is refused; what to do is said."""
+    monkeypatch.setenv("PMASK_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(demo_run, "OUT", tmp_path / "out")
+    monkeypatch.setattr(demo_run, "fetch_weights", lambda: None)
+    ports = []
+    for _ in range(2):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            ports.append(free.getsockname()[1])
+
+    async def beside_another():
+        demo_run.OUT.mkdir()
+        async with demo_run.running_daemon(ports[0], "cpu"), demo_run.running_daemon(ports[1], "cpu"):
+            pass
+
+    with pytest.raises(Failed, match=f"add --port {ports[0]}"):
+        asyncio.run(beside_another())
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "out").write_text("a file")
+    monkeypatch.setattr(demo_run, "OUT", tmp_path / "out")
+    assert 1 == demo_run.main(["--no-browser"])
+    assert str(tmp_path / "out") in capsys.readouterr().err
+
+
+async def test_a_comma_in_the_path_of_the_extension_is_said(tmp_path):
+    """Chromium takes a list there, and would start without the extension."""
+    if browsers.find_browser("chromium") is None:
+        pytest.skip("no chromium on this machine")
+    with pytest.raises(browsers.BrowserError, match="path with a comma"):
+        await browsers.launch("chromium", extension=tmp_path / "a,b")
 
 
 def test_the_default_port_is_the_daemons():

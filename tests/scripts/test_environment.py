@@ -133,6 +133,21 @@ def test_an_installer_that_fails_is_followed_by_the_next(root, monkeypatch, work
     assert ways == tried
 
 
+def test_the_extras_are_those_of_the_project():
+    """A mistyped one would be installed as nothing, and stamped as there."""
+    known = importlib.metadata.metadata("pmask").get_all("Provides-Extra")
+    assert sorted(known) == sorted(setup_environment.EXTRAS)
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["dmo"], 2)])
+def test_what_is_no_extra_installs_nothing(monkeypatch, words, code):
+    monkeypatch.setattr(sys, "argv", ["setup_environment.py", *words])
+    monkeypatch.setattr(setup_environment, "ensure", lambda extras: pytest.fail("it installs"))
+    with pytest.raises(SystemExit) as end:
+        setup_environment.main()
+    assert code == end.value.code
+
+
 def test_an_old_python_is_refused_with_its_version():
     with pytest.raises(Failed, match=r"needs Python 3\.10 or newer, and this is Python 3\.9 "):
         check_python((3, 9))
