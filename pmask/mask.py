@@ -254,23 +254,14 @@ def _losses(target: Target, ssims: Tensor) -> Tensor:
     return torch.stack([around, box]).amax(1).clamp(min=1e-6)
 
 
-def masked_patch(target: Target, values: Tensor) -> Tensor:
-    """The target's patch with a mask's values (1, 3, FRAME_SIZE, FRAME_SIZE) added in the photo's own pixels.
-
-    Where the photo's encoding is lossy the result has been through it; the gradient takes it for the identity (a
-    straight-through estimator, https://arxiv.org/abs/1308.3432), so masks learn to survive it.
-    """
-    masked = _painted(target, values)
-    return masked if target.encoded is None else masked + _taken(target.encoded, masked)
-
-
 def _painted(target: Target, values: Tensor) -> Tensor:
-    """The masked patch before it is encoded."""
+    """The target's patch, not encoded, with a mask (1, 3, FRAME_SIZE, FRAME_SIZE) added in the photo's own pixels."""
     return (target.patch + sample(values, target.to_patch) * target.window).clamp(0, 1)
 
 
 def _taken(encoded: Callable[[Tensor], Tensor], masked: Tensor) -> Tensor:
-    """What encoding does to a masked patch, without gradient."""
+    """What encoding does to a masked patch, without gradient: that takes a lossy encoding for the identity (a
+    straight-through estimator, https://arxiv.org/abs/1308.3432), so masks learn to survive it."""
     return encoded(masked.detach()) - masked.detach()
 
 

@@ -1,4 +1,4 @@
-"""Kill -9 at random moments during a batch: ``python scripts/kill_daemon.py``. Linux, as root, with systemd.
+"""Kill -9 at random moments during a batch: ``.venv/bin/python scripts/kill_daemon.py``. Linux, as root, with systemd.
 
 A daemon that `pmask-server autostart enable` has set up runs under a real user manager of its own (user_manager.py) and
 masks a folder of photos for a client that writes each result to a file. The daemon is killed again and again. Then

@@ -1,6 +1,6 @@
 """A stand-in for a social site: pages that upload as real sites do, and a server that keeps what it got.
 
-``python3 scripts/demo/server.py`` serves it on http://127.0.0.1:8737/pmask-demo/. The extension's list of sites holds
+``.venv/bin/python scripts/demo/server.py`` serves it on http://127.0.0.1:8737/pmask-demo/. The extension's list of sites holds
 this path, and the end-to-end tests assert on the bytes that arrive here.
 """
 
