@@ -37,9 +37,7 @@ def _head(results: Results) -> str:
         f"{census.lost_gallery} other gallery photos it found none: they are left out.",
     ]
     if census.unmasked:
-        facts.append(
-            f"In {census.unmasked} photos to protect PMask found no face: they stand there bare."
-        )
+        facts.append(f"In {census.unmasked} photos to protect PMask found no face: they stand there bare.")
     if census.left_out:
         facts.append(f"{census.left_out} photos of people under protection were left out of probes and gallery alike.")
     facts += [f"Intruder {name}: {words}." for name, words in results.intruders.items()]
