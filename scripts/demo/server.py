@@ -1,7 +1,7 @@
 """A stand-in for a social site: pages that upload as real sites do, and a server that keeps what it got.
 
-``.venv/bin/python scripts/demo/server.py`` serves it on http://127.0.0.1:8737/pmask-demo/. The extension's list of sites
-holds this path, and the end-to-end tests assert on the bytes that arrive here.
+``.venv/bin/python scripts/demo/server.py`` serves it on http://127.0.0.1:8737/pmask-demo/. The extension's list of
+sites holds this path, and the end-to-end tests assert on the bytes that arrive here.
 """
 
 from __future__ import annotations
