@@ -192,7 +192,7 @@ async def _job(request: web.Request) -> web.Response:
 async def _result(request: web.Request) -> web.Response:
     job = _own_job(request)
     if job.error is not None:
-        raise job.error
+        return _error_response(job.error)
     if job.protection is None:
         raise NotReady("the photo is still being protected")
     headers = {"X-PMask-Report": _summary(job.protection)}

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from localserver.config import Config
 from localserver.errors import NotFound, QueueFull
@@ -28,6 +28,8 @@ from pmask.options import MaskOptions
 from pmask.report import Progress
 
 log = logging.getLogger(__name__)
+
+AnyError = TypeVar("AnyError", bound=Exception)
 
 _RETRY = 5.0
 """Seconds after which a full queue is worth another try when nothing better is known."""
@@ -76,7 +78,8 @@ class Engine(Protocol):
 
 @dataclass(kw_only=True, eq=False)
 class Job:
-    """One photo on its way. ``data`` is the upload until the job ends; times are the queue's clock, in seconds."""
+    """One photo on its way. ``data`` is the upload until the job ends; times are the queue's clock, in seconds.
+    ``error`` is not to be raised again: a traceback keeps what its frames hold."""
 
     client_id: str
     data: bytes = field(repr=False)
@@ -297,10 +300,10 @@ class JobQueue:
                 job.data, job.options, lambda progress: job.advance(progress, self._clock()), job.cancel
             )
         except PMaskError as error:
-            self._end(job, "failed", error=error)
+            self._end(job, "failed", error=_bare(error))
         except Exception as error:
             log.exception("the engine failed")
-            self._end(job, "failed", error=PMaskError(f"unexpected {type(error).__name__}"))
+            self._end(job, "failed", error=PMaskError(f"unexpected {type(_bare(error)).__name__}"))
         else:
             self._keep(job, protection, self._clock() - began)
         outcome = job.error.code if job.error else "done"
@@ -356,3 +359,9 @@ class JobQueue:
     def _retry_after(self) -> float:
         eta = self.eta(self._running) if self._running else None
         return min(max(1.0, math.ceil(eta)), _MOST_RETRY) if eta is not None else _RETRY
+
+
+def _bare(error: AnyError) -> AnyError:
+    """The error without traceback and causes: their frames hold the photo, and are held in turn by what they hold."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

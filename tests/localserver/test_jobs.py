@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
+import weakref
 
 import pytest
 from PIL import Image
@@ -149,6 +151,35 @@ async def test_a_failure_is_never_a_200(daemon, photo, error):
     assert code == body["error"]["code"]
     assert "secret" not in body["error"]["message"]
     assert (status, code) == await daemon.refusal("GET", f"/v1/jobs/{job}/result")
+
+
+async def test_a_failed_photo_does_not_stay_in_memory(daemon, photo):
+    """Hundreds of failures, as without a network, must not fill the memory: a traceback keeps what its frames hold."""
+    error, held = WeightsUnavailable("offline"), []
+
+    async def talk(body):
+        try:
+            raise OSError("a pipe")
+        except OSError as cause:
+            raise error from cause
+
+    async def protect(data, options, on_progress, cancel):
+        body = asyncio.Event()  # in the photo's place: bytes take no weakref
+        held.append(weakref.ref(body))
+        talking = asyncio.ensure_future(talk(body))
+        await talking
+
+    daemon.engine.protect = protect
+    gc.disable()
+    try:
+        job = await daemon.post(photo)
+        await daemon.until(job, "failed")
+        for _ in range(2):
+            await daemon.refusal("GET", f"/v1/jobs/{job}/result")
+        assert [None] == [body() for body in held]
+        assert error.__traceback__ is None
+    finally:
+        gc.enable()
 
 
 async def test_a_result_under_way_is_not_ready(daemon, photo):
