@@ -24,12 +24,13 @@ _BACKLOG = 128
 class Doorman:
     """Counts connections: descriptors run out before memory does. Beyond ``most``, the oldest that no paired client has
     used makes room, so that strangers who hold connections open, or open them in swarms, keep no client out; where
-    clients use them all, the new one is closed at once. ``refused`` is called for each that is closed."""
+    clients use them all, that is the new one. ``refused`` is called for each that is closed."""
 
     def __init__(self, most: int, refused: Callable[[], None]) -> None:
         self._most, self._refused = most, refused
         self._server: web.Server | None = None
         self._known: set[RequestHandler] = set()
+        self._transports: dict[RequestHandler, asyncio.Transport | None] = {}
         self._leaving: set[RequestHandler] = set()
 
     @property
@@ -46,19 +47,18 @@ class Doorman:
         there = self._server.connections if self._server else []
         self._known.intersection_update(there)
         self._leaving.intersection_update(there)
+        # A handler that closes drops its transport, which lives on until all is sent: for ever, if nobody reads.
+        self._transports = {one: self._transports.get(one) or one.transport for one in there}
         return [one for one in there if one not in self._leaving]
 
-    def _make_room(self) -> bool:
-        """Whether there is room for one more, after closing one if that is needed."""
+    def _make_room(self) -> None:
         staying = self._staying()
-        if len(staying) < self._most:
-            return True
-        self._refused()
-        oldest = next((one for one in staying if one not in self._known), None)
-        if oldest is not None:
-            self._leaving.add(oldest)
-            oldest.force_close()
-        return oldest is not None
+        strangers = [one for one in staying if one not in self._known]
+        for one in strangers[: max(0, len(staying) - self._most)]:
+            self._refused()
+            self._leaving.add(one)
+            if (transport := self._transports[one]) is not None:
+                transport.abort()
 
     @contextlib.asynccontextmanager
     async def serve(self, app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
@@ -67,20 +67,16 @@ class Doorman:
         await runner.setup()
         server = self._server = runner.server
         assert server is not None  # for mypy: setup has made it
+        loop = asyncio.get_running_loop()
 
         def protocol() -> asyncio.BaseProtocol:
-            return server() if self._make_room() else _Closed()
+            # asyncio takes many connections in one turn and tells their handlers in the next: all are there after it.
+            loop.call_soon(loop.call_soon, self._make_room)
+            return server()
 
-        listening = await asyncio.get_running_loop().create_server(protocol, sock=listener, backlog=_BACKLOG)
+        listening = await loop.create_server(protocol, sock=listener, backlog=_BACKLOG)
         try:
             yield
         finally:
             listening.close()
             await runner.cleanup()
-
-
-class _Closed(asyncio.Protocol):
-    """A connection that is over as it begins."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
+
+from localserver.memory import open_descriptors
 
 EXTENSION = "chrome-extension://abcdefghijklmnopabcdefghijklmnop"
 OTHER_EXTENSION = "chrome-extension://ponmlkjihgfedcbaponmlkjihgfedcba"
@@ -213,6 +216,45 @@ async def test_strangers_connections_make_room_for_new_ones(make_daemon):
     assert not any(reader.at_eof() for reader, _ in idle[13:])  # it needed no new one
     assert "\npmask_connections 8.0\n" in text
     assert "\npmask_connections_refused_total 13.0\n" in text
+    for _, one in idle:
+        one.close()
+
+
+async def metric(daemon, name: str) -> float:
+    async with daemon.request("GET", "/v1/metrics") as answer:
+        [line] = [line for line in (await answer.text()).splitlines() if line.startswith(f"{name} ")]
+    return float(line.split()[-1])
+
+
+async def test_a_swarm_in_one_instant_is_thinned_out_too(make_daemon):
+    """The system hands over a hundred connections at once: each alone would find room."""
+    daemon = await (await make_daemon(connections=8)).pair()
+    swarm = [socket.create_connection(("127.0.0.1", daemon.config.port)) for _ in range(60)]  # the daemon waits
+    for one in swarm[:-8]:
+        one.setblocking(False)
+        assert b"" == await asyncio.wait_for(asyncio.get_running_loop().sock_recv(one, 1), 5)
+    assert 8 == await metric(daemon, "pmask_connections")
+    for one in swarm:
+        one.close()
+
+
+@pytest.mark.skipif(open_descriptors() is None, reason="this system does not tell its descriptors")
+async def test_who_never_reads_is_put_out_all_the_same(make_daemon):
+    """A connection that closes in order lasts until all is sent: with peers that read nothing, descriptors run out."""
+    daemon = await (await make_daemon(connections=8)).pair()
+    port = daemon.config.port
+    deaf = socket.socket()
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    deaf.connect(("127.0.0.1", port))
+    deaf.sendall(f"GET /page/page.js HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode() * 1000)
+    answered = [0.0, 2.0]
+    while answered[-1] < 10 or answered[-1] > answered[-2] + 1:  # until, between two, none but this question is
+        answered.append(await metric(daemon, 'pmask_requests_total{status="200"}'))
+    before = open_descriptors()
+    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+    await metric(daemon, "pmask_connections")
+    assert before + 2 * len(idle) - 2 == open_descriptors()  # theirs at both ends, without the deaf one and one of them
+    deaf.close()
     for _, one in idle:
         one.close()
 
