@@ -224,6 +224,7 @@ class JobQueue:
     def forget(self, job: Job) -> None:
         """Cancels a job if it is under way, and forgets it."""
         self._jobs.pop(job.id, None)
+        self._leave_the_row(job)
         job.cancel.set()
         self._end(job, "cancelled", error=Cancelled("the job was cancelled"))
 
@@ -254,22 +255,27 @@ class JobQueue:
 
     def _order(self) -> list[Job]:
         """The jobs that wait, in the order of their turns."""
-        rounds = itertools.zip_longest(
-            *([job for job in jobs if job.ended_at is None] for jobs in self._waiting.values())
-        )
+        rounds = itertools.zip_longest(*self._waiting.values())
         return [job for turn in rounds for job in turn if job is not None]
 
     def _next(self) -> Job | None:
         """The job whose turn it is. Its client is at the end of the row then."""
-        while self._waiting:
-            client_id = next(iter(self._waiting))
-            jobs = self._waiting.pop(client_id)
-            job = jobs.popleft()
-            if jobs:
-                self._waiting[client_id] = jobs
-            if job.ended_at is None:
-                return job
-        return None
+        if not self._waiting:
+            return None
+        client_id = next(iter(self._waiting))
+        jobs = self._waiting.pop(client_id)
+        job = jobs.popleft()
+        if jobs:
+            self._waiting[client_id] = jobs
+        return job
+
+    def _leave_the_row(self, job: Job) -> None:
+        """At once, since a job that has ended would cost its client a turn."""
+        jobs = self._waiting.get(job.client_id, deque())
+        if job in jobs:
+            jobs.remove(job)
+        if not jobs:
+            self._waiting.pop(job.client_id, None)
 
     def stop(self) -> None:
         """Cancels everything, which wakes all who wait."""

@@ -385,6 +385,24 @@ async def test_clients_take_turns(daemon, photo):
     assert [1, 2, 11, 21, 3, 12, 4] == [options.seed for _, options in daemon.engine.taken]
 
 
+async def test_photos_given_up_cost_no_turns(daemon, photo):
+    """Who cancelled a folder and sends one photo more must not wait as if the folder was still to be made."""
+    other = await daemon.pair()
+    [at_work] = await take_turns(other, photo, [10])
+    await other.until(at_work, "running")
+    given_up = await take_turns(daemon, photo, [1, 2, 3])
+    await take_turns(other, photo, [11, 12, 13])
+    for job in given_up:
+        assert 204 == await daemon.json_or_nothing("DELETE", f"/v1/jobs/{job}")
+    [last] = await take_turns(daemon, photo, [4])
+    ahead = (await daemon.json("GET", f"/v1/jobs/{last}"))[1]["ahead"]
+    assert 2 == ahead
+    for _ in range(ahead + 1):
+        daemon.engine.say(PROTECTED)
+    await daemon.until(last, "done")
+    assert [10, 11, 4] == [options.seed for _, options in daemon.engine.taken][:3]
+
+
 async def test_one_client_cannot_fill_the_queue(make_daemon, photo):
     """Its share is used up; the others' is not."""
     daemon = await (await make_daemon(queue_jobs=4, client_jobs=2, client_bytes=3 * len(photo))).pair()
