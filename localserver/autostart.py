@@ -25,12 +25,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 from localserver import lock
+from pmask.folders import cache_dir, state_dir
 
 _TITLE = "PMask daemon"
 _PURPOSE = "Protects photos before they are uploaded"
-_SAME_FOLDERS = ("PMASK_HOME", "PMASK_CACHE")
+_SAME_FOLDERS = {"PMASK_HOME": state_dir, "PMASK_CACHE": cache_dir}
 """Where these differ, the daemon does not see the codes and weights that the command line makes."""
-_PATHS = (*_SAME_FOLDERS, "PMASK_SERVER_CONFIG", "PMASK_SERVER_GALLERY", "PMASK_SERVER_LOG_DIR")
+_PATHS = ("PMASK_SERVER_CONFIG", "PMASK_SERVER_GALLERY", "PMASK_SERVER_LOG_DIR")
 """Variables that may be relative to the folder of this process, which is not the daemon's."""
 _ENV = "/usr/bin/env"
 _START_S = 10.0
@@ -61,12 +62,15 @@ ARGUMENTS = ("-m", "localserver", "run")
 
 
 def here() -> Command:
-    """The command that starts this very PMask, with the PMASK_* variables of this process."""
-    environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith("PMASK_")}
+    """The command that starts this very PMask, with the PMASK_* variables of this process and its folders: what else
+    names these (XDG_CONFIG_HOME), what starts the daemon may not know."""
+    folders = {name: str(folder().absolute()) for name, folder in _SAME_FOLDERS.items()}
+    environment = {name: value for name, value in os.environ.items() if name.startswith("PMASK_")} | folders
     for name in _PATHS:
         if environment.get(name):
             environment[name] = str(Path(environment[name]).expanduser().absolute())
-    return Command(python=sys.executable, folder=str(Path(__file__).resolve().parent.parent), environment=environment)
+    folder = str(Path(__file__).resolve().parent.parent)
+    return Command(python=sys.executable, folder=folder, environment=dict(sorted(environment.items())))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +207,7 @@ def _faults(manager: Manager, entry: bytes) -> list[str]:
     for name in _SAME_FOLDERS if manager.carries_environment else ():
         there, own = found.environment.get(name), wanted.environment.get(name)
         if there != own:
-            faults.append(f"{name} is {there or 'not set'} there, and {own or 'not set'} here")
+            faults.append(f"{name} is {there or 'not set'} there, and {own} here")
     as_now = manager.render(replace(wanted, environment=found.environment))
     if not faults and manager.keeps_the_text and entry != as_now:
         faults.append("it was written by another version of PMask, or changed by hand")

@@ -19,6 +19,7 @@ import pytest
 from localserver import autostart
 from localserver.autostart import ARGUMENTS, Command, LaunchAgent, Systemd, TaskScheduler, XdgAutostart
 from localserver.lock import single_instance
+from pmask.folders import cache_dir, state_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -73,7 +74,24 @@ def test_the_daemon_gets_the_folders_and_settings_of_the_command_line(kind, home
     monkeypatch.setenv("PMASK_HOME", "elsewhere")
     monkeypatch.setenv("PMASK_SERVER_PORT", "28800")
     environment = kind().parse(kind().render(kind().wanted())).environment
-    assert {"PMASK_HOME": str(home / "elsewhere"), "PMASK_SERVER_PORT": "28800"} == environment
+    expected = {"PMASK_CACHE": str(cache_dir()), "PMASK_HOME": str(home / "elsewhere"), "PMASK_SERVER_PORT": "28800"}
+    assert expected == environment
+
+
+@posix
+@pytest.mark.parametrize("kind", FILES)
+def test_the_daemon_gets_folders_that_only_the_shell_names(kind, home, monkeypatch):
+    """A user manager, or a desktop, knows nothing of what a shell's start-up file exports."""
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(home / name))
+    here = (state_dir(), cache_dir())
+    environment = kind().parse(kind().render(kind().wanted())).environment
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name)
+    assert here != (state_dir(), cache_dir())
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert here == (state_dir(), cache_dir())
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -241,9 +259,11 @@ def test_stale_entries_say_why(kind, home, monkeypatch):
     assert (f"it starts another Python, {other}/python",) == faults(manager, python=f"{other}/python")
     assert (f"it starts the PMask of another folder, {other}",) == faults(manager, folder=str(other))
     assert (f"its folder, {home}/gone, is no longer there",) == faults(manager, folder=f"{home}/gone")
-    assert (f"PMASK_HOME is {other} there, and not set here",) == faults(
-        manager, environment={"PMASK_HOME": str(other)}
+    here = manager.wanted().environment
+    assert (f"PMASK_HOME is {other} there, and {state_dir()} here",) == faults(
+        manager, environment={**here, "PMASK_HOME": str(other)}
     )
+    assert 2 == len(faults(manager, environment={}))
     manager.place.write_bytes(manager.render(manager.wanted()) + b"\n")
     assert ("it was written by another version of PMask, or changed by hand",) == autostart.status(manager, other).stale
     manager.place.write_bytes(b"[Unit]\n")
