@@ -271,9 +271,15 @@ def _environment(assignments: Sequence[str]) -> dict[str, str]:
     return dict(assignment.split("=", 1) for assignment in assignments)
 
 
-def _refuse_line_breaks(command: Command) -> None:
-    if any("\n" in text or "\r" in text for text in (*command.argv, command.folder, *command.environment.values())):
+def _check_texts(command: Command) -> None:
+    """Raises AutostartFailed for what a file of lines in UTF-8 cannot hold."""
+    texts = (*command.argv, command.folder, *command.environment.values())
+    if any("\n" in text or "\r" in text for text in texts):
         raise AutostartFailed("a path or a PMASK_ variable holds a line break; that cannot be started at login")
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        raise AutostartFailed("a path or a PMASK_ variable is not UTF-8; that cannot be started at login") from None
 
 
 class Systemd(Manager):
@@ -288,7 +294,7 @@ class Systemd(Manager):
     def render(self, command: Command) -> bytes:
         """See systemd.syntax(7) for the quoting. OOMPolicy: the worker's lack of memory is no end of the daemon. No
         MemoryDenyWriteExecute: torch compiles code."""
-        _refuse_line_breaks(command)
+        _check_texts(command)
         environment = [f"{name}={value}" for name, value in command.environment.items()]
         lines = [
             "# Written by `pmask-server autostart enable`; `pmask-server autostart disable` removes it.",
@@ -376,7 +382,7 @@ class XdgAutostart(Manager):
 
     def render(self, command: Command) -> bytes:
         """Exec is quoted twice: as arguments, then as a value of the file."""
-        _refuse_line_breaks(command)
+        _check_texts(command)
         assigned = [f"{name}={value}" for name, value in command.environment.items()]
         argv = [*(["env", *assigned] if assigned else []), *command.argv]
         lines = [

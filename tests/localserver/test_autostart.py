@@ -101,6 +101,14 @@ def test_a_line_break_cannot_add_a_line(kind):
         kind().render(replace(ODD, folder="/tmp/x\nExecStart=/bin/evil"))
 
 
+@posix
+@pytest.mark.parametrize("kind", FILES)
+def test_a_path_that_is_not_utf_8_is_refused_in_words(kind):
+    """An old disk's folder names: no traceback."""
+    with pytest.raises(autostart.AutostartFailed, match="not UTF-8"):
+        kind().render(replace(ODD, python=os.fsdecode(b"/home/k\xe4the/python")))
+
+
 # --- the files, by the systems' own validators
 
 
