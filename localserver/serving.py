@@ -14,6 +14,8 @@ from aiohttp.web_protocol import RequestHandler
 SERVER_OPTIONS: dict[str, Any] = {
     "access_log": None,  # it would hold addresses of jobs
     "auto_decompress": False,  # photos do not come compressed; decompression bombs do
+    "max_field_size": 64 * 1024,  # pmask.options.MOST_BOXES boxes of faces fit into X-PMask-Options
+    "max_headers": 40,  # twice what browsers send
     "keepalive_timeout": 30.0,  # also how long a request's head may take to arrive
     "shutdown_timeout": 5.0,
 }

@@ -166,7 +166,9 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, keys as the fields; beside them "judged", the tally of all verdicts."""
         faces = [face.to_json() for face in self.faces]
-        return {**asdict(self), "faces": faces, "judged": tally([face.verdicts for face in self.faces])}
+        found = [[round(number, 1) for number in box] for box in self.found]  # short, since options send them back
+        judged = tally([face.verdicts for face in self.faces])
+        return {**asdict(self), "faces": faces, "found": found, "judged": judged}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from localserver.results import Protection
 from localserver.serving import SERVER_OPTIONS
 from pmask.errors import OutOfMemory, WeightsUnavailable
 from pmask.images import MAX_BYTES, MAX_PIXELS
-from pmask.options import PRESETS, MaskOptions
+from pmask.options import MOST_BOXES, PRESETS, MaskOptions
 from pmask.report import Progress
 
 FACE = {"hidden": True, "matched": False, "converged": True, "ssim": 0.971}
@@ -580,6 +580,14 @@ async def test_a_client_that_expects_to_be_invited_is(daemon, photo):
 async def test_bad_options_are_refused_at_once(daemon, photo, header, refusal):
     """Before the upload is read, and with the code that the extension has a sentence for."""
     assert refusal == await daemon.refusal("POST", "/v1/jobs", data=photo, headers={"X-PMask-Options": header})
+
+
+async def test_all_faces_of_a_crowd_can_be_left_out_but_one(daemon, photo):
+    """A concert's photo has hundreds, and their boxes travel in one header."""
+    boxes = [[10_000.5 + i, 20_000.5 + i, 1_000.5, 1_000.5] for i in range(MOST_BOXES)]
+    job = await daemon.post(photo, headers={"X-PMask-Options": json.dumps({"leave_out": boxes})})
+    await daemon.until(job, "running")
+    assert boxes == [list(box) for box in daemon.engine.taken[0][1].leave_out]
 
 
 async def test_options_say_what_can_be_chosen(daemon):

@@ -61,3 +61,10 @@ def test_a_photo_tells_of_each_face():
     faces = (replace(FACE, verdicts=(verdict(50),)), replace(FACE, verdicts=(verdict(70),)))
     report = Report(status="protected", faces=faces, seconds=1, width=9, height=9, format="png", device="cpu")
     assert [True, False] == [face["matched"] for face in report.to_json()["faces"]]
+
+
+def test_boxes_that_are_sent_back_are_short():
+    """A crowd's hundreds of boxes have to fit into one header; a tenth of a pixel is more than is needed."""
+    report = Report(status="looked", faces=(), seconds=1.0, width=9, height=9, format="jpeg", device="cpu")
+    found = replace(report, found=((1234.567890123456, -0.04, 33.33333333333333, 40.0),)).to_json()["found"]
+    assert [[1234.6, -0.0, 33.3, 40.0]] == found
