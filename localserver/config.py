@@ -69,6 +69,12 @@ def _size(value: object) -> int:
     return int(match[1]) * _UNITS[(match[2] or "").upper()]
 
 
+def _some_bytes(value: object) -> int:
+    if not (size := _size(value)):
+        raise ValueError("must be at least 1 byte")
+    return size
+
+
 def _choice(*known: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if value not in known:
@@ -159,7 +165,9 @@ class Config:
     log_dir: Path | None = field(
         default=None, metadata=_says("The folder of the log files; by default `log` in the state folder.", _path)
     )
-    log_bytes: int = field(default=1 * _MB, metadata=_says("Bytes of a log file before the next one is begun.", _size))
+    log_bytes: int = field(
+        default=1 * _MB, metadata=_says("Bytes of a log file before the next one is begun.", _some_bytes)
+    )
     log_files: int = field(
         default=4, metadata=_says("Log files that are kept; 0: none is written.", _number(0, 100, whole=True))
     )

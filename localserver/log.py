@@ -80,6 +80,12 @@ class _PrivateFile(logging.handlers.RotatingFileHandler):
             self.baseFilename, "a", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, mode=0o600)
         )
 
+    def doRollover(self) -> None:
+        """One file alone begins anew; the base would go on with it for ever."""
+        super().doRollover()
+        if not self.backupCount:
+            os.truncate(self.baseFilename, 0)
+
     def handleError(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(Exception):
             sys.stderr.write("a line could not be written to the log file\n")

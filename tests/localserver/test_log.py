@@ -86,6 +86,16 @@ def test_files_take_turns(configured, tmp_path):
     assert "line 199" == lines(tmp_path)[-1]["message"]
 
 
+def test_one_file_alone_begins_anew(configured, tmp_path):
+    """It has no turn to take, and must not fill a disk either."""
+    config = configured(log_bytes=2000, log_files=1)
+    for number in range(200):
+        log.info("line %d", number)
+    [file] = (tmp_path / "log").iterdir()
+    assert file.stat().st_size <= config.log_bytes
+    assert "line 199" == lines(tmp_path)[-1]["message"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes; its profile folder is private")
 def test_the_files_are_private(configured, tmp_path):
     """When somebody protects photos is nobody else's business."""
