@@ -50,9 +50,10 @@ def single_instance(folder: Path, port: int) -> Iterator[None]:
                 raise AlreadyRunning(_read(file))
             time.sleep(_PAUSE)
         own = Holder(pid=os.getpid(), port=port, version=__version__)
-        os.ftruncate(file, 0)
-        os.lseek(file, 0, os.SEEK_SET)
-        os.write(file, json.dumps(asdict(own)).encode())
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same, without a name
+            os.ftruncate(file, 0)
+            os.lseek(file, 0, os.SEEK_SET)
+            os.write(file, json.dumps(asdict(own)).encode())
         yield
 
 

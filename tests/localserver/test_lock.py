@@ -98,6 +98,15 @@ def test_the_lock_is_private(tmp_path):
         assert (0o700, 0o600) == (folder.stat().st_mode & 0o777, (folder / "daemon.lock").stat().st_mode & 0o777)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
+def test_a_full_disk_does_not_keep_the_daemon_from_starting(tmp_path):
+    """It protects photos without writing anything; what the lock's file says is for people alone."""
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+    hold = full + HOLD.replace("time.sleep(600)", "sys.exit(0)")
+    done = subprocess.run([sys.executable, "-c", hold, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
+    assert (0, "") == (done.returncode, done.stderr)
+
+
 def test_a_damaged_file_is_a_holder_without_a_name(other, tmp_path):
     """What cannot be read must not end in a traceback."""
     (tmp_path / "daemon.lock").write_bytes(b"[1")
