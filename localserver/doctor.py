@@ -240,7 +240,12 @@ def _clock(config: Config, now: float) -> Finding:
 
 
 def _daemon(config: Config, probe: Probe) -> Finding:
-    subject, port, holder = "Daemon", config.port, lock.holder(config.state_dir)
+    subject, port = "Daemon", config.port
+    try:
+        holder = lock.holder(config.state_dir)
+    except OSError as error:
+        why = f"the lock in {config.state_dir} cannot be read ({error.strerror})"
+        return _problem(subject, why, "Make that folder and all in it yours: chown, chmod u+rwX.")
     answer = probe(holder.port if holder else port)
     if holder and answer is None:
         cure = f"End process {holder.pid}, then start it anew: pmask-server run"

@@ -175,6 +175,13 @@ def test_clocks(home):
     assert "problem" == found("Clock").level
 
 
+def test_a_lock_that_cannot_be_read(home):
+    """As after `sudo pmask-server run`: the rest is looked at all the same, and says what to do."""
+    (home.state / "daemon.lock").mkdir(parents=True)
+    level, words = said("Daemon")
+    assert ("problem", True) == (level, "cannot be read" in words)
+
+
 def test_no_daemon():
     """What a person sees is an extension that finds nothing."""
     assert ("problem", "it does not run") == said("Daemon")
