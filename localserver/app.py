@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aiohttp import web
@@ -20,7 +20,7 @@ from localserver import page
 from localserver.clients import Clients
 from localserver.config import Config
 from localserver.door import CLIENT, door, origin_of
-from localserver.errors import BadRequest, MethodNotAllowed, NotFound, NotReady, TryLater
+from localserver.errors import BadRequest, MethodNotAllowed, NotFound, NotReady, TryLater, Unauthorised
 from localserver.jobs import Engine, Job, JobQueue
 from localserver.log import facts
 from localserver.memory import open_descriptors, resident_bytes
@@ -62,9 +62,11 @@ DOORMAN = web.AppKey("doorman", Doorman)
 _CODE = web.ResponseKey("code", str)
 
 
-def create_app(config: Config, engine: Engine, clients: Clients, queue: JobQueue | None = None) -> web.Application:
-    """The daemon's application. ``queue`` is for tests that bring their own clock; the engine is closed at the end."""
-    queue = queue or JobQueue(engine, config)
+def create_app(
+    config: Config, engine: Engine, clients: Clients, clock: Callable[[], float] = time.monotonic
+) -> web.Application:
+    """The daemon's application. ``clock`` is monotonic, in seconds. The engine is closed at the end."""
+    queue = JobQueue(engine, config, clients.is_paired, clock)
     doorman = Doorman(config.connections, lambda: queue.metrics.count("pmask_connections_refused_total"))
     middlewares = [_errors, door(clients, config.port, doorman.know)]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BYTES)
@@ -178,6 +180,8 @@ async def _make_job(request: web.Request) -> web.Response:
             info, digest = await asyncio.to_thread(_look, data)
         if info.width * info.height > config.photo_pixels:
             raise TooManyPixels(f"at most {config.photo_pixels:,} pixels are accepted")
+        if not request.app[_CLIENTS].is_paired(client_id):
+            raise Unauthorised("the client has left while its photo arrived")
         job = queue.add(client_id, data, info.media_type, options, digest)
     return web.json_response({"id": job.id}, status=202)
 

@@ -79,6 +79,10 @@ class Clients:
                 log.warning("client file %s is not readable and is ignored", path.name)
         return sorted(found, key=lambda client: client.created)
 
+    def is_paired(self, client_id: str) -> bool:
+        """Whether a client that was paired still is: one look at the folder, which needs no descriptor."""
+        return os.path.exists(self._folder / f"{client_id}.json")
+
     def authenticate(self, token: str) -> Client | None:
         """The client with this token. Looks at every client whatever the outcome, so that time tells nothing."""
         if not _TOKEN.fullmatch(token):

@@ -138,13 +138,21 @@ class Job:
 
 
 class JobQueue:
-    """All jobs. ``clock`` is monotonic, in seconds."""
+    """All jobs. ``is_paired``: whether a client, by its id, may still have photos made. ``clock`` is monotonic, in
+    seconds."""
 
-    def __init__(self, engine: Engine, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        config: Config,
+        is_paired: Callable[[str], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.metrics = Metrics()
         self.results = Results(config.cache_bytes, config.keep_result, clock)
         self._engine = engine
         self._config = config
+        self._is_paired = is_paired
         self._clock = clock
         self._jobs: dict[str, Job] = {}
         self._waiting: dict[str, deque[Job]] = {}  # by client; whose turn is next stands first
@@ -287,6 +295,7 @@ class JobQueue:
         sweeping = asyncio.create_task(self._sweep_forever())
         try:
             while True:
+                self._forget_strangers()
                 if (job := self._next()) is None:
                     self._arrived.clear()
                     await self._arrived.wait()
@@ -361,6 +370,13 @@ class JobQueue:
         while True:
             await asyncio.sleep(_SWEEP)
             self._sweep()
+            self._forget_strangers()
+
+    def _forget_strangers(self) -> None:
+        """Whoever was revoked, which another process does, has no more photos made."""
+        for client_id in {job.client_id for job in self._jobs.values()}:
+            if not self._is_paired(client_id):
+                self.forget_client(client_id)
 
     def _retry_after(self) -> float:
         eta = self.eta(self._running) if self._running else None

@@ -18,7 +18,7 @@ from PIL import Image
 from localserver.app import DOORMAN, create_app
 from localserver.clients import Clients
 from localserver.config import Config
-from localserver.jobs import EngineStatus, JobQueue
+from localserver.jobs import EngineStatus
 from localserver.results import Protection
 from pmask.errors import Cancelled
 from pmask.options import MaskOptions
@@ -152,7 +152,7 @@ async def make_daemon(tmp_path: Path, clock: Clock):
         config = Config(port=listener.getsockname()[1], state_dir=tmp_path / "state", **settings)
         engine = engine(config) if engine else FakeEngine()
         clients = Clients(config.state_dir, clock)
-        app = create_app(config, engine, clients, JobQueue(engine, config, clock))
+        app = create_app(config, engine, clients, clock)
         stack = contextlib.AsyncExitStack()
         await stack.enter_async_context(app[DOORMAN].serve(app, listener))
         session = aiohttp.ClientSession()

@@ -113,6 +113,33 @@ async def test_a_client_that_leaves_is_gone_with_its_photos(daemon, photo):
     daemon.engine.say(PROTECTED)
 
 
+async def test_a_client_that_leaves_while_a_photo_arrives_has_none_made(daemon, photo):
+    """The photo was let in before; nobody is left who could fetch it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", daemon.config.port)
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{daemon.config.port}\r\nAuthorization: Bearer {daemon.token}\r\n"
+    writer.write(f"{head}Content-Length: {len(photo)}\r\nExpect: 100-continue\r\n\r\n".encode())
+    assert b"HTTP/1.1 100 Continue\r\n\r\n" == await reader.readuntil(b"\r\n\r\n")
+    assert 204 == await daemon.json_or_nothing("DELETE", "/v1/client")
+    writer.write(photo)
+    assert b"401" == (await reader.readline()).split()[1]
+    writer.close()
+    assert [] == daemon.engine.taken
+
+
+async def test_a_revoked_client_has_no_more_photos_made(daemon, photo):
+    """`pmask-server clients revoke` is another process, which cannot tell the queue."""
+    other = await daemon.pair()
+    at_work = await other.post(photo)
+    await other.until(at_work, "running")
+    await take_turns(daemon, photo, [1, 2, 3])
+    daemon.clients.revoke(daemon.client_id)
+    last = await other.post(photo, headers={"X-PMask-Options": '{"seed": 9}'})
+    for _ in range(2):
+        daemon.engine.say(PROTECTED)
+    await other.until(last, "done")
+    assert [0, 9] == [options.seed for _, options in daemon.engine.taken]
+
+
 async def test_a_photo_without_a_face_is_never_a_200(daemon, photo):
     """204 says that the original is what to upload; the same header says why."""
     job = await daemon.post(photo)
