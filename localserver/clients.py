@@ -53,12 +53,18 @@ class Client:
 
 
 class Clients:
-    """The store in ``folder`` (0700, made when needed). ``clock``: seconds since 1970, the same in all processes."""
+    """The store in ``folder`` (0700, made when needed). ``clock``: seconds since 1970, the same in all processes;
+    ``steady``: monotonic, in seconds."""
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._folder = folder / "clients"
         self._code_file = folder / "pairing.json"
-        self._clock = clock
+        self._clock, self._steady = clock, steady
         self._wrong_times: deque[float] = deque(maxlen=WRONG_PER_MINUTE)
         self._wrong_for_code: tuple[str, int] = ("", 0)
 
@@ -139,10 +145,10 @@ class Clients:
 
     def _is_over(self, client: Client) -> bool:
         is_page = client.origin is not None and client.origin.startswith("http://")
-        return is_page and not 0 <= self._clock() - client.created < PAGE_LIFETIME
+        return is_page and abs(self._clock() - client.created) >= PAGE_LIFETIME  # a clock may be set back a little
 
     def _check_rate(self) -> None:
-        if len(self._wrong_times) == WRONG_PER_MINUTE and (wait := self._wrong_times[0] + 60 - self._clock()) > 0:
+        if len(self._wrong_times) == WRONG_PER_MINUTE and (wait := self._wrong_times[0] + 60 - self._steady()) > 0:
             raise TooManyAttempts("too many wrong codes; wait a minute", retry_after=wait)
 
     def _is_right(self, code: str) -> bool:
@@ -150,7 +156,7 @@ class Clients:
         expected = self._valid_code_hash()
         if expected is not None and hmac.compare_digest(_sha256(code).encode(), expected.encode()):
             return True
-        self._wrong_times.append(self._clock())
+        self._wrong_times.append(self._steady())
         if expected is not None:
             before = self._wrong_for_code[1] if self._wrong_for_code[0] == expected else 0
             self._wrong_for_code = (expected, before + 1)

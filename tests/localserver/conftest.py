@@ -151,7 +151,7 @@ async def make_daemon(tmp_path: Path, clock: Clock):
         settings = {"cache_bytes": 0, "free_memory": 0} | settings
         config = Config(port=listener.getsockname()[1], state_dir=tmp_path / "state", **settings)
         engine = engine(config) if engine else FakeEngine()
-        clients = Clients(config.state_dir, clock)
+        clients = Clients(config.state_dir, clock, clock)
         app = create_app(config, engine, clients, clock)
         stack = contextlib.AsyncExitStack()
         await stack.enter_async_context(app[DOORMAN].serve(app, listener))

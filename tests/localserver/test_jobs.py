@@ -134,7 +134,7 @@ async def test_a_revoked_client_has_no_more_photos_made(daemon, photo):
     await take_turns(daemon, photo, [1, 2, 3])
     daemon.clients.revoke(daemon.client_id)
     last = await other.post(photo, headers={"X-PMask-Options": '{"seed": 9}'})
-    for _ in range(2):
+    for _ in range(5):
         daemon.engine.say(PROTECTED)
     await other.until(last, "done")
     assert [0, 9] == [options.seed for _, options in daemon.engine.taken]

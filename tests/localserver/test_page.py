@@ -161,6 +161,14 @@ async def test_the_pages_token_is_no_good_to_an_extension(paired):
     assert (403, "forbidden_origin") == await paired.refusal("GET", "/v1/options", headers=headers)
 
 
+async def test_a_clock_that_is_set_does_not_end_the_pages_pairing(paired):
+    """Time servers set clocks by seconds, back too; but no clock gives a pairing a life of years."""
+    paired.clock.now -= 60
+    assert 200 == await paired.json_or_nothing("GET", "/v1/options")
+    paired.clock.now -= PAGE_LIFETIME
+    assert 401 == await paired.json_or_nothing("GET", "/v1/options")
+
+
 async def test_the_pages_pairing_ends(paired):
     """Its token dies with its tab, which nobody tells the daemon; an extension's pairing lasts."""
     extension = await paired.pair()

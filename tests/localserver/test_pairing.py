@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from localserver.clients import CODE_ALPHABET, Clients
-from localserver.errors import BadRequest
+from localserver.errors import BadCode, BadRequest, TooManyAttempts
 
 EXTENSION = "moz-extension://0f0e4c2b-1111-4222-8333-444455556666"
 CHALLENGE = "abcdefgh-IJKLMNOP_12"
@@ -107,6 +107,21 @@ async def test_ten_wrong_tries_a_minute_are_the_most(stranger):
         assert "too_many_attempts" == (await answer.json())["error"]["code"]
     stranger.clock.now += 41
     assert 200 == (await pair(stranger, code))[0]
+
+
+def test_a_clock_set_back_makes_nobody_wait_for_longer(tmp_path):
+    """The minute is a minute, whatever the wall clock says."""
+    wall, steady = [1_700_000_000.0], [0.0]
+    clients = Clients(tmp_path, lambda: wall[0], lambda: steady[0])
+    for _ in range(10):
+        with pytest.raises(BadCode):
+            clients.pair("nonsense", "x", None)
+    wall[0] -= 7200
+    with pytest.raises(TooManyAttempts) as refused:
+        clients.pair(clients.new_code(), "x", None)
+    assert 60 == refused.value.retry_after
+    steady[0] += 60
+    clients.pair(clients.new_code(), "x", None)
 
 
 @pytest.mark.parametrize(
