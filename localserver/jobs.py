@@ -314,25 +314,24 @@ class JobQueue:
             protection = await self._engine.protect(
                 job.data, job.options, lambda progress: job.advance(progress, self._clock()), job.cancel
             )
+            self._keep(job, protection, self._clock() - began)
         except PMaskError as error:
             self._end(job, "failed", error=_bare(error))
         except Exception as error:
             log.exception("the engine failed")
             self._end(job, "failed", error=PMaskError(f"unexpected {type(_bare(error)).__name__}"))
-        else:
-            self._keep(job, protection, self._clock() - began)
         outcome = job.error.code if job.error else "done"
         self.metrics.count("pmask_jobs_total", outcome=outcome)
         log.info("a job ended", extra=facts(client=job.client_id, outcome=outcome, seconds=self._clock() - began))
 
     def _keep(self, job: Job, protection: Protection, seconds: float) -> None:
         """Ends a job well, and learns from it how long photos take."""
-        if job.ended_at is None:
-            self.results.put(job.key, protection)
-        self._end(job, "done", protection=protection)
         faces = len(protection.report["faces"])
         if faces:
             self._paces.append(protection.report["seconds"] / faces)
+        if job.ended_at is None:
+            self.results.put(job.key, protection)
+        self._end(job, "done", protection=protection)
         self._durations.append(seconds)
         self.metrics.count("pmask_faces_total", faces)
         self.metrics.count("pmask_job_seconds_sum", seconds)

@@ -235,6 +235,16 @@ async def test_one_failure_does_not_stop_the_queue(daemon, photo):
     await daemon.until(second, "done")
 
 
+@pytest.mark.parametrize("report", [{}, REPORT | {"seconds": None}])
+async def test_a_report_that_is_none_does_not_stop_the_queue(daemon, photo, report):
+    """The daemon would go on to answer, and protect nothing."""
+    first, second = await daemon.post(photo), await daemon.post(photo)
+    daemon.engine.say(Protection(data=b"protected bytes", report=report))
+    daemon.engine.say(PROTECTED)
+    await asyncio.wait_for(daemon.until(first, "failed"), 10)
+    await asyncio.wait_for(daemon.until(second, "done"), 10)
+
+
 async def test_a_long_poll_wakes_at_each_change(daemon, photo):
     """The popup's bar moves as the mask does, without asking many times a second."""
     job = await daemon.post(photo)
