@@ -103,7 +103,7 @@ class WorkerEngine:
         if self._asked_device == self._config.device:
             return protection
         warnings = [*protection.report.get("warnings", []), _ON_CPU]
-        return replace(protection, report=protection.report | {"warnings": warnings})
+        return replace(protection, report=protection.report | {"warnings": warnings, "passing": True})
 
     async def _protect(
         self, data: bytes, options: MaskOptions, on_progress: Callable[[Progress], None], cancel: asyncio.Event

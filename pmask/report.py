@@ -151,6 +151,8 @@ class Report:
     status: "protected"; or, with the bytes unchanged, "no_face", "already_protected" (it is on record as PMask's own
     work), "left_out" (the person chose none of the faces) and "looked" (the faces were only to be found).
     found: boxes (x, y, width, height) of all faces in the upright photo, largest first, also those left out of faces.
+    passing: a warning is of something that may pass, such as a gallery on a disk that is not plugged in: made again,
+        the same photo may come out better.
     """
 
     status: Status
@@ -162,6 +164,7 @@ class Report:
     device: str
     warnings: tuple[str, ...] = ()
     found: tuple[tuple[float, float, float, float], ...] = ()
+    passing: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, keys as the fields; beside them "judged", the tally of all verdicts."""

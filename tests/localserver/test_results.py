@@ -54,6 +54,16 @@ async def test_two_of_one_photo_in_the_queue_are_made_once(daemon, photo):
     assert 1 == len(daemon.engine.taken)
 
 
+async def test_what_may_come_out_better_is_made_anew(daemon, photo):
+    """The person plugs the disk with the gallery in, and sends the photo again."""
+    for passing in (True, False):
+        job = await daemon.post(photo)
+        daemon.engine.say(Protection(data=b"protected bytes", report=REPORT | {"passing": passing}))
+        await daemon.until(job, "done")
+    await daemon.post(photo)
+    assert 2 == len(daemon.engine.taken)
+
+
 @pytest.mark.parametrize("options", [{"seed": 1}, {"delta": 2.0}, {"leave_out": [[1, 2, 3, 4]]}, {"look": True}])
 async def test_other_options_are_another_result(daemon, photo, options):
     """A stronger mask, or another choice of faces, is not what was made before."""

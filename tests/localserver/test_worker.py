@@ -267,7 +267,7 @@ async def test_the_processor_stands_in_for_a_graphics_card_that_fails(engine_of,
             await protect(engine, seed=seed)
     else:
         protection = await protect(engine, seed=seed)
-        assert b"a photo by cpu" == protection.data
+        assert (b"a photo by cpu", True) == (protection.data, protection.report["passing"])
         assert ["the graphics card failed" in text for text in protection.report["warnings"]] == [True]
     later = await protect(engine)
     assert (b"a photo by cpu", 1, 2) == (later.data, len(later.report["warnings"]), engine.status.starts)
@@ -281,6 +281,7 @@ async def test_a_graphics_card_may_try_again_later(engine_of):
     await asyncio.sleep(3.1)
     protection = await protect(engine)
     assert (b"a photo by cuda", []) == (protection.data, protection.report["warnings"])
+    assert not protection.report["passing"]
 
 
 async def test_what_the_processor_cannot_do_fails(engine_of):
