@@ -137,7 +137,7 @@ async def _options(request: web.Request) -> web.Response:
             "uploads": list(UPLOADS),
             "devices": request.app[_ENGINE].devices,
             "limits": {
-                "bytes": min(request.app[_CONFIG].photo_bytes, MAX_BYTES),
+                "bytes": _most_bytes(request.app[_CONFIG]),
                 "pixels": min(request.app[_CONFIG].photo_pixels, MAX_PIXELS),
             },
             "seconds_per_face": request.app[_QUEUE].seconds_per_face,
@@ -172,7 +172,7 @@ async def _metrics(request: web.Request) -> web.Response:
 
 async def _make_job(request: web.Request) -> web.Response:
     config, queue, client_id = request.app[_CONFIG], request.app[_QUEUE], request[CLIENT].id
-    options, limit = _options_of(request), min(config.photo_bytes, MAX_BYTES)
+    options, limit = _options_of(request), _most_bytes(config)
     size = _announced_size(request, limit)
     with queue.admit(client_id, size):
         data = await _read_body(request, limit)
@@ -212,6 +212,11 @@ async def _delete_job(request: web.Request) -> web.Response:
 
 def _own_job(request: web.Request) -> Job:
     return request.app[_QUEUE].get(request[CLIENT].id, request.match_info["id"])
+
+
+def _most_bytes(config: Config) -> int:
+    """Of one photo: what can never fit is refused for good, not until there is room."""
+    return min(config.photo_bytes, config.client_bytes, config.queue_bytes, MAX_BYTES)
 
 
 def _look(data: bytes) -> tuple[ImageInfo, bytes]:

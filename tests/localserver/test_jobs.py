@@ -477,6 +477,14 @@ async def test_the_owner_may_set_tighter_limits(make_daemon, photo):
     assert (413, "too_many_pixels") == await daemon.refusal("POST", "/v1/jobs", data=out.getvalue())
 
 
+@pytest.mark.parametrize("limit", ["client_bytes", "queue_bytes"])
+async def test_a_photo_that_can_never_fit_is_refused_for_good(make_daemon, photo, limit):
+    """To come again later, as a full queue asks, would never end."""
+    daemon = await (await make_daemon(**{limit: len(photo) - 1})).pair()
+    assert len(photo) - 1 == (await daemon.json("GET", "/v1/options"))[1]["limits"]["bytes"]
+    assert (413, "too_many_bytes") == await daemon.refusal("POST", "/v1/jobs", data=photo)
+
+
 async def test_time_left_is_told_while_a_photo_waits(daemon, photo, clock):
     """From how long the last photos took; before any was made, nobody knows."""
     first, second, third = await take_turns(daemon, photo, [1, 2, 3])
