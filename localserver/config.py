@@ -85,15 +85,19 @@ def _choice(*known: str) -> Callable[[object], str]:
 
 
 def _folder(value: object) -> Path:
-    if not isinstance(value, str) or not Path(value).expanduser().is_dir():
+    path = _path(value)
+    if not path.is_dir():
         raise ValueError("must be a folder that is there")
-    return Path(value).expanduser().resolve()
+    return path.resolve()
 
 
 def _path(value: object) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError("must be a path")
-    return Path(value).expanduser().absolute()
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("must be a path in the home of somebody who is known here") from None
 
 
 _CONNECTIONS = "Connections at once, at most; beyond it, the oldest that no paired client uses is closed."
@@ -240,7 +244,7 @@ def _from_file(path: Path | None, environ: Mapping[str, str]) -> dict[str, tuple
     named = path or (Path(environ[f"{ENVIRONMENT}CONFIG"]) if environ.get(f"{ENVIRONMENT}CONFIG") else None)
     path = named or state_dir() / CONFIG_NAME
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         if named is None:
             return {}

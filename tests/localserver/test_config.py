@@ -86,6 +86,12 @@ def test_another_file_can_be_named(home, tmp_path):
         load({}, {"PMASK_SERVER_CONFIG": str(tmp_path / "no.toml")})
 
 
+def test_a_file_of_windows_notepad_is_read(home):
+    """It may begin with a byte order mark."""
+    write(home, "\ufeffport = 2006")
+    assert 2006 == load({}, {}).port
+
+
 def test_sizes_may_have_a_unit(home):
     """Nobody counts the zeros of half a gigabyte."""
     for text, size in [('"512MB"', 512 * MB), ('"2 gb"', 2048 * MB), ('"10KB"', 10240), ("7", 7), ('"7B"', 7)]:
@@ -99,7 +105,7 @@ def test_sizes_may_have_a_unit(home):
         *("port = 80", "port = 65536", "port = true", "port = 2000.5", 'port = "x"', "idle_stop = nan"),
         *("idle_stop = inf", "idle_stop = 0", 'device = "tpu"', "device = 1", 'gallery = "/no/such/folder"'),
         *('queue_bytes = "lots"', "queue_bytes = -1", "queue_bytes = true", "log_dir = 1", "keep_result = 3601"),
-        "log_bytes = 0",
+        *("log_bytes = 0", "gallery = 1", 'gallery = "~nobody-here/photos"', 'log_dir = "~nobody-here/log"'),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_name(home, line):
