@@ -280,7 +280,7 @@ async def _read_body(request: web.Request, limit: int) -> bytes:
         await asyncio.wait_for(read(), request.app[_CONFIG].upload)
     except asyncio.TimeoutError as error:
         raise BadRequest("the body took too long to arrive") from error
-    except web.RequestPayloadError as error:
+    except (web.RequestPayloadError, ConnectionError) as error:  # nobody hears it, but nothing went wrong here
         raise BadRequest("the body was cut short") from error
     return bytes(body)
 

@@ -528,8 +528,8 @@ async def drip(photo):
     await asyncio.sleep(3)
 
 
-async def test_an_upload_that_breaks_off_leaves_no_trace(make_daemon, photo):
-    """A browser that is closed in the middle must not use up a place in the queue."""
+async def test_an_upload_that_breaks_off_leaves_no_trace(make_daemon, photo, caplog):
+    """A browser that is closed in the middle must not use up a place in the queue, nor pass for an error in the log."""
     daemon = await (await make_daemon(queue_jobs=1)).pair()
     _, writer = await asyncio.open_connection("127.0.0.1", daemon.config.port)
     head = f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{daemon.config.port}\r\nAuthorization: Bearer {daemon.token}\r\n"
@@ -539,6 +539,7 @@ async def test_an_upload_that_breaks_off_leaves_no_trace(make_daemon, photo):
     writer.close()
     await asyncio.sleep(0.1)
     await daemon.post(photo)
+    assert [] == caplog.records
 
 
 @pytest.mark.parametrize("data", [b"", b"%PDF-1.7 something", b"<svg></svg>"])
