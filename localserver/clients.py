@@ -179,6 +179,9 @@ class Clients:
 
 def _client_of(stored: dict[str, Any]) -> Client:
     client = Client(**stored)
+    texts = (client.id, client.name, "" if client.origin is None else client.origin, client.token_sha256)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(client.created, int | float):
+        raise TypeError("a value of another type than ours")
     bytes.fromhex(client.token_sha256)
     return client
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import stat
 import sys
+from dataclasses import asdict
 
 import pytest
 
@@ -188,7 +190,9 @@ def test_clients_survive_a_restart_and_damage(tmp_path, caplog):
     """A damaged file must not lock the others out."""
     clients = Clients(tmp_path)
     token, client = clients.pair(clients.new_code(), "first", None)
-    for number, damage in enumerate([b"", b"{}", b"[1]", b'{"id": 1, "name": "x"}']):
+    whole = asdict(client)
+    odd = [json.dumps(whole | {name: []}).encode() for name in whole]
+    for number, damage in enumerate([b"", b"{}", b"[1]", b'{"id": 1, "name": "x"}', *odd]):
         (tmp_path / "clients" / f"damaged{number}.json").write_bytes(damage)
     again = Clients(tmp_path)
     assert client == again.authenticate(token)
