@@ -176,8 +176,10 @@ def _probe(port: int) -> dict[str, Any] | None:
 
 
 def _pair(args: argparse.Namespace) -> int:
-    port = load({"port": args.port}).port
-    code = Clients(Config().state_dir).new_code()
+    config = load({"port": args.port})
+    running = None if args.port else lock.holder(config.state_dir)
+    port = running.port if running else config.port
+    code = Clients(config.state_dir).new_code()
     if args.json:
         print(json.dumps({"code": code, "expires_s": int(CODE_LIFETIME), "port": port}))
     else:

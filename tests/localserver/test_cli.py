@@ -214,6 +214,14 @@ def test_pair_shows_the_page_with_its_code(command, port):
     assert f"http://127.0.0.1:{port}/#pair={shown.replace(' ', '')}\n" in result.stdout
 
 
+def test_pair_leads_to_the_daemon_that_runs(start, command, port):
+    """It was started with a port of its own, which the settings do not know; a page at theirs would find nothing."""
+    start(port)
+    result = command("pair")
+    assert f"http://127.0.0.1:{port}/#pair=" in result.stdout
+    assert "" == result.stderr
+
+
 def test_pair_speaks_json(start, command, port):
     """For scripts and tests; nothing else on stdout or stderr."""
     start(port)
