@@ -69,7 +69,7 @@ class WorkerEngine:
     @property
     def pid(self) -> int | None:
         """The worker's process id while there is one."""
-        return self._process.pid if self._process else None
+        return self._process.pid if self._process and self._process.returncode is None else None
 
     @property
     def status(self) -> EngineStatus:

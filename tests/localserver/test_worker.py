@@ -119,11 +119,14 @@ async def test_a_crash_fails_that_photo_only(engine_of):
 
 
 async def test_a_worker_that_died_idle_is_replaced(engine_of):
-    """The system may kill it when memory is short; the next photo does not notice."""
+    """The system may kill it when memory is short; the next photo does not notice. Until then there is none."""
     engine = engine_of("Good")
     await protect(engine)
     os.kill(engine.pid, signal.SIGTERM)
-    await asyncio.sleep(0.2)
+    deadline = time.monotonic() + 10
+    while engine.pid is not None and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    assert engine.status.pid is None
     assert b"a photo protected" == (await protect(engine)).data
 
 
