@@ -106,7 +106,8 @@ async def _serve(config: Config, listener: socket.socket, protector: str | None)
     engine = WorkerEngine(config, protector or PROTECTOR)
     app, stop = create_app(config, engine, Clients(config.state_dir)), _stop_signal()
     async with app[DOORMAN].serve(app, listener):
-        print(f"PMask {__version__} listens on http://{HOST}:{config.port}/ (open it in a browser)", flush=True)
+        with contextlib.suppress(OSError):  # into a file, on a disk that is full
+            print(f"PMask {__version__} listens on http://{HOST}:{config.port}/ (open it in a browser)", flush=True)
         await stop.wait()
 
 

@@ -177,6 +177,21 @@ def wait_for(port: int) -> None:
     raise AssertionError(f"nothing listens on port {port}")
 
 
+@posix
+def test_it_runs_on_a_full_disk(command, port, tmp_path):
+    """Of all that it cannot write, its own words among it, a photo needs nothing."""
+    full = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); from localserver import cli\n"
+    arguments = [sys.executable, "-c", full + "sys.exit(cli.main(sys.argv[1:]))", "run", "--port", str(port)]
+    with open(tmp_path / "log.txt", "w") as log:
+        daemon = subprocess.Popen(arguments, stdout=log, stderr=log)
+    try:
+        wait_for(port)
+        assert 200 == call(port, "GET", "/v1/health")[0]
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
 def test_a_port_that_another_program_has_is_named_as_such(command):
     """Starting the daemon once more would not help; another port does."""
 
