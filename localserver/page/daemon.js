@@ -19,7 +19,7 @@ export const ROUTES = {
 };
 
 const KEPT_AS = "pmask-pairing";
-const WAIT_S = 15;
+const WAIT_S = 2; // a browser opens six connections to a host for all its tabs: whatever else they ask waits for one
 const SHORT_MS = 10_000;
 const BODY_MS = 90_000; // a large photo over loopback while the processor is busy
 

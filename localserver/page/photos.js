@@ -5,6 +5,8 @@ import * as daemon from "./daemon.js";
 /** Photos at the daemon at once: one is being masked while the next is on its way. */
 const AT_ONCE = 2;
 const RETRY_S = 3;
+/** Unanswered questions after which a photo at the daemon is given up: a machine may be busy, or have slept. */
+const MOST_UNANSWERED = 3;
 const ENDED = ["done", "failed", "cancelled"];
 const PICTURE = /\.(avif|bmp|gif|heic|heif|jfif|jpe?g|mpo|png|tiff?|webp)$/i;
 
@@ -134,10 +136,21 @@ export class Photos {
 
   async #follow(id, say, signal) {
     for (let seen = -1; ; ) {
-      const job = await daemon.followJob(id, Math.max(seen, 0), signal);
+      const job = await stateOf(id, Math.max(seen, 0), signal);
       if (ENDED.includes(job.state)) return job;
       say({ state: job.state, stage: job.stage, progress: job.progress, faces: job.faces, eta: job.eta_s });
       seen = job.revision;
+    }
+  }
+}
+
+/** What followJob says, asked again when no answer came. */
+async function stateOf(id, seen, signal) {
+  for (let unanswered = 1; ; unanswered++) {
+    try {
+      return await daemon.followJob(id, seen, signal);
+    } catch (error) {
+      if (error.code !== "timeout" || unanswered === MOST_UNANSWERED) throw error;
     }
   }
 }

@@ -71,7 +71,12 @@ async def browser(request, tmp_path):
 @pytest.fixture
 async def page(browser, running):
     """The page, paired by the address that `pmask-server pair` prints."""
-    page = await browser.open(f"http://127.0.0.1:{running.port}/#pair={running.clients.new_code()}")
+    return await open_paired(browser, running)
+
+
+async def open_paired(browser, daemon):
+    """One more tab of the page, with a pairing of its own."""
+    page = await browser.open(f"http://127.0.0.1:{daemon.port}/#pair={daemon.clients.new_code()}")
     await page.wait_for("!document.getElementById('work').hidden")
     return page
 
@@ -247,6 +252,36 @@ async def test_progress_and_time_left_are_shown(page, photos, engine):
     assert 0 < await page.evaluate("document.querySelector('progress').value") < 1
     assert 0 < await page.evaluate("document.querySelector('progress').getBoundingClientRect().height")
     await page.click(button("Cancel"))
+
+
+async def test_many_tabs_share_the_browsers_connections(browser, page, running, photos, engine):
+    """A browser opens six to the daemon for all tabs together: six photos that are followed must leave some."""
+    engine.seconds = 300
+    pages = [page, *[await open_paired(browser, running) for _ in range(3)]]
+    under_way = "document.querySelectorAll('.photo:is([data-state=queued], [data-state=running])').length === 2"
+    for tab in pages:
+        await tab.set_files(PHOTOS, [photos["eileen.jpg"], photos["käthe.png"]])
+    for tab in pages:
+        await tab.wait_for(under_way, PATIENCE_S)
+
+
+async def test_a_daemon_that_is_busy_for_a_while_loses_no_photo(page, photos, engine):
+    """No answer in time says nothing of the photo at work; only when none comes again and again, it is given up."""
+    engine.seconds = 300
+    await page.evaluate(
+        "(() => { const timeout = AbortSignal.timeout; window.unanswered = 0; AbortSignal.timeout = (ms) =>"
+        "window.unanswered > 0 && window.unanswered-- ? timeout.call(AbortSignal, 0) : timeout.call(AbortSignal, ms);"
+        "return true; })()"
+    )
+    await page.set_files(PHOTOS, [photos["eileen.jpg"]])
+    await said(page, "Hiding the signatures, 2 faces")
+    await page.evaluate("window.unanswered = 2")
+    await page.wait_for("window.unanswered === 0")
+    shown = "document.querySelector('progress').value"
+    before = await page.evaluate(shown)
+    await page.wait_for(f"{shown} > {before}")
+    await page.evaluate("window.unanswered = 1000")
+    await said(page, "PMask's server does not answer")
 
 
 async def test_failures_say_what_to_do(page, photos, engine):
