@@ -138,9 +138,9 @@ export async function createJob(photo, choices) {
   return (await (await paired(ROUTES.create, { headers, body, timeout: BODY_MS })).json()).id;
 }
 
-/** The job's next state after revision `seen`, or the same one after WAIT_S seconds. */
+/** The job's state now; or after revision `seen` the next one, or the same one after WAIT_S seconds. */
 export async function followJob(id, seen, signal) {
-  const query = { wait: WAIT_S, seen };
+  const query = seen === null ? {} : { wait: WAIT_S, seen };
   return (await paired(ROUTES.follow, { id, query, signal, timeout: WAIT_S * 1000 + SHORT_MS })).json();
 }
 

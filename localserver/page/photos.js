@@ -135,8 +135,8 @@ export class Photos {
   }
 
   async #follow(id, say, signal) {
-    for (let seen = -1; ; ) {
-      const job = await stateOf(id, Math.max(seen, 0), signal);
+    for (let seen = null; ; ) {
+      const job = await stateOf(id, seen, signal);
       if (ENDED.includes(job.state)) return job;
       say({ state: job.state, stage: job.stage, progress: job.progress, faces: job.faces, eta: job.eta_s });
       seen = job.revision;

@@ -14,7 +14,7 @@ import pytest
 from stage import PATIENCE_S, FakeEngine, mark
 
 from localserver.errors import QueueFull
-from localserver.jobs import JobQueue
+from localserver.jobs import Job, JobQueue
 from pmask.errors import OutOfMemory
 from pmask.options import PRESETS
 from pmask.report import BARE, Verdict
@@ -242,6 +242,15 @@ async def test_cancel_stops_the_work_and_trying_again_does_it(page, photos, engi
     engine.seconds = 0
     await page.click(button("Try again"))
     await said(page, "2 faces protected")
+
+
+async def test_a_photo_that_waits_says_so_at_once(page, photos, engine, monkeypatch):
+    """While another is at work nothing changes about it: an answer that waits for a change would say nothing."""
+    engine.seconds = 300
+    wait = Job.wait
+    monkeypatch.setattr(Job, "wait", lambda self, seen, timeout: wait(self, seen, 300))
+    await page.set_files(PHOTOS, [photos["eileen.jpg"], photos["käthe.png"]])
+    await said(page, "Waiting for its turn")
 
 
 async def test_progress_and_time_left_are_shown(page, photos, engine):
