@@ -128,8 +128,7 @@ export class Photos {
         return await daemon.createJob(photo.file, photo.choices);
       } catch (error) {
         if (error.code !== "queue_full") throw error;
-        await new Promise((resolve) => setTimeout(resolve, (error.retryAfter ?? RETRY_S) * 1000));
-        signal.throwIfAborted();
+        await pause(error.retryAfter ?? RETRY_S, signal);
       }
     }
   }
@@ -142,6 +141,15 @@ export class Photos {
       seen = job.revision;
     }
   }
+}
+
+/** Lets so many seconds pass. Rejects as soon as the signal is aborted: nobody waits for a photo that was cancelled. */
+function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    setTimeout(resolve, seconds * 1000);
+  });
 }
 
 /** What followJob says, asked again when no answer came. */

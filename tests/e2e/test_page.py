@@ -86,6 +86,15 @@ async def said(page, words: str) -> None:
     await page.wait_for(f"document.body.innerText.includes({json.dumps(words)})", PATIENCE_S)
 
 
+async def happens(condition) -> None:
+    """Waits until this is so on the daemon's side."""
+    for _ in range(PATIENCE_S * 20):
+        if condition():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it never happened")
+
+
 async def download(browser, page, press: str, name: str):
     """Presses, and returns the file's bytes once the browser has saved it."""
     await page.click(press)
@@ -234,10 +243,7 @@ async def test_cancel_stops_the_work_and_trying_again_does_it(page, photos, engi
     await said(page, "Hiding the signatures, 2 faces")
     await page.click(button("Cancel"))
     await said(page, "Cancelled")
-    for _ in range(PATIENCE_S * 20):
-        if engine.cancelled:
-            break
-        await asyncio.sleep(0.05)
+    await happens(lambda: engine.cancelled)
     assert 1 == engine.cancelled
     engine.seconds = 0
     await page.click(button("Try again"))
@@ -318,6 +324,25 @@ async def test_a_full_queue_is_waited_for(page, photos, monkeypatch):
     await page.set_files(PHOTOS, [photos["eileen.jpg"], photos["käthe.png"]])
     await page.wait_for(f"{DONE} === 2")
     assert 1 == len(refused)
+
+
+async def test_photos_cancelled_while_the_queue_is_full_make_way(page, photos, monkeypatch):
+    """What a person still wants must not wait until those would have been tried again."""
+    admit, refused = JobQueue.admit, []
+
+    def full_twice(self, *args):
+        if len(refused) < 2:
+            refused.append(args)
+            raise QueueFull("too many photos are waiting", retry_after=3600)
+        return admit(self, *args)
+
+    monkeypatch.setattr(JobQueue, "admit", full_twice)
+    await page.set_files(PHOTOS, [photos["eileen.jpg"], photos["käthe.png"]])
+    await happens(lambda: len(refused) == 2)
+    await page.click(button("Cancel all"))
+    await said(page, "0 of 2 photos done, 2 cancelled.")
+    await page.set_files(PHOTOS, [photos["third.webp"]])
+    await said(page, "1 of 3 photos done, 2 cancelled.")
 
 
 async def test_a_recogniser_that_still_matches_is_named(page, photos, engine):
