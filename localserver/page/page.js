@@ -197,6 +197,7 @@ function makeCard(photo) {
 }
 
 async function drawThumbnail(photo, canvas) {
+  if (!canvas.isConnected) return; // cleared before its turn
   const bitmap = await createImageBitmap(photo.file, { resizeWidth: THUMBNAIL_PX, resizeQuality: "medium" });
   Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
   canvas.getContext("2d").drawImage(bitmap, 0, 0);

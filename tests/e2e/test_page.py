@@ -411,6 +411,22 @@ async def test_the_preset_of_the_next_photos(page, photos, engine):
     assert [PRESETS["fine"]["omega"]] == [options.omega for options in engine.options]
 
 
+async def test_what_was_cleared_is_not_drawn(page, photos):
+    """A folder chosen by mistake must not keep the processor busy with small pictures that nobody will see."""
+    await page.evaluate(
+        "(() => { const decode = createImageBitmap; window.decoded = []; let go; const gate = new Promise(r => go = r);"
+        "window.go = () => go() ?? true; window.createImageBitmap = async (file, how) => {"
+        "decoded.push(file.name); await gate; return decode(file, how); }; return true; })()"
+    )
+    await page.set_files(PHOTOS, [photos["eileen.jpg"], photos["third.webp"]])
+    await page.wait_for("decoded.length === 1")
+    await page.click(button("Clear the list"))
+    await page.evaluate("go()")
+    await page.set_files(PHOTOS, [photos["käthe.png"]])
+    await page.wait_for("document.querySelector('canvas').width > 1")
+    assert ["eileen.jpg", "käthe.png"] == await page.evaluate("decoded")
+
+
 async def test_no_face_means_nothing_to_download(page, photos, engine):
     """The original is what to upload then; a copy would only confuse."""
     engine.faces = 0
