@@ -25,14 +25,12 @@ let thumbnails = Promise.resolve();
 
 // --- pairing
 
+/** Pairs with the code in the address, if there is one; a pairing that holds stays, for photos may be under way with it. */
 async function start() {
   const code = new URLSearchParams(location.hash.slice(1)).get("pair");
-  if (code) {
-    history.replaceState(null, "", location.pathname); // a code in the address bar would be used up, and confuse
-    await pair(code);
-  } else {
-    await enter();
-  }
+  if (code) history.replaceState(null, "", location.pathname); // in the address bar it would be used up, and confuse
+  if (!code || daemon.isPaired()) await enter();
+  if (code && !daemon.isPaired()) await pair(code);
 }
 
 async function pair(code) {
@@ -399,6 +397,7 @@ addEventListener("drop", (event) => {
   $("drop").classList.remove("over");
   if (!$("work").hidden) dropped(event.dataTransfer);
 });
+addEventListener("hashchange", start); // the address with a code was pasted into this very tab
 addEventListener("beforeunload", (event) => {
   if (photos.all.some((photo) => !photo.ended)) event.preventDefault();
 });

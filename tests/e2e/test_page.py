@@ -470,6 +470,24 @@ async def test_a_wrong_code_is_said_and_the_right_one_still_works(browser, runni
     await page.wait_for("!document.getElementById('work').hidden")
 
 
+async def test_the_address_with_a_code_pasted_into_the_open_page_pairs_it(browser, running):
+    """That loads nothing anew, so the page itself must look; and once it is paired, it stays what it is."""
+    page = await browser.open(f"http://127.0.0.1:{running.port}/")
+    await page.wait_for("!document.getElementById('pairing').hidden")
+    await page.evaluate(f"location.hash = 'pair={running.clients.new_code()}'")
+    await page.wait_for("!document.getElementById('work').hidden")
+    assert "" == await page.evaluate("location.hash")
+    paired = running.clients.paired()
+    await page.evaluate(f"location.hash = 'pair={running.clients.new_code()}'")
+    await page.wait_for("location.hash === ''")
+    assert paired == running.clients.paired()
+    running.clients.revoke(paired[0].id)
+    await page.evaluate(f"location.hash = 'pair={running.clients.new_code()}'")
+    await happens(running.clients.paired)
+    await page.wait_for("document.getElementById('pairing').hidden")
+    assert 1 == len(running.clients.paired())
+
+
 async def test_the_pairing_is_this_tabs(browser, page, running):
     """It outlives a reload, and no other tab has it: a program that takes the port later finds nothing lying about."""
     await page.goto(f"http://127.0.0.1:{running.port}/")
