@@ -160,6 +160,7 @@ async function filesUnder(folder) {
 function draw(photo) {
   const card = cards.get(photo) ?? makeCard(photo);
   const part = (name) => card.querySelector(`.${name}`);
+  const focused = document.activeElement; // asked before it is hidden: then it has lost the focus
   const { state } = photo;
   part("state").textContent = stateWords(photo);
   card.querySelector("progress").hidden = photo.ended;
@@ -173,6 +174,7 @@ function draw(photo) {
   else card.classList.remove("bad");
   if (state === "done" && !card.classList.contains("ready")) drawResult(photo, card, part);
   if (state !== "done" && card.classList.contains("ready")) dropResult(card, part);
+  if (card.contains(focused) && !focused.checkVisibility()) card.focus({ preventScroll: true }); // else the page's top has it
   if (["not_paired", "unauthorised"].includes(photo.error?.code)) {
     daemon.forget();
     ask(photo.error);

@@ -459,6 +459,21 @@ async def test_a_person_without_a_mouse_pairs_and_reaches_everything(browser, ru
     assert ["choose-photos", "choose-folder", "summary"] == reached
 
 
+async def test_the_focus_stays_at_the_photo_whose_button_goes(browser, page, photos, engine):
+    """Whoever works with keys and a screen reader would lose their place with each button that hides once pressed."""
+    await page.set_files(PHOTOS, [photos["käthe.png"], photos["eileen.jpg"]])
+    await page.wait_for(f"{DONE} === 2")
+    name = "document.activeElement.closest('.photo')?.querySelector('.name').textContent"
+    engine.seconds = 300
+    for words, said_then in (("Finer", "Hiding the signatures"), ("Cancel", "Cancelled"), ("Try again", "Hiding")):
+        await page.evaluate(f"{button(words)}.focus()")
+        await type_text(browser, page, "\n")
+        await said(page, said_then)
+        assert "käthe.png" == await page.evaluate(name)
+    await type_text(browser, page, "\t")
+    assert "Cancel" == await page.evaluate("document.activeElement.textContent")
+
+
 async def test_a_wrong_code_is_said_and_the_right_one_still_works(browser, running):
     """Typing errors happen."""
     page = await browser.open(f"http://127.0.0.1:{running.port}/#pair=AAAA2222")
