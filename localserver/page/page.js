@@ -2,7 +2,7 @@
 
 import * as daemon from "./daemon.js";
 import { isPicture, Photo, Photos } from "./photos.js";
-import { counted, errorWords, presetWords, stateWords, tallyWords, verdictWords, zoomWords } from "./words.js";
+import { counted, errorWords, presetWords, stateWords, tallyWords, unreadWords, verdictWords, zoomWords } from "./words.js";
 import { zip } from "./zip.js";
 
 const $ = (id) => document.getElementById(id);
@@ -56,7 +56,7 @@ async function enter() {
       daemon.forget();
       return ask(error);
     }
-    return trouble(error);
+    return trouble(errorWords(error));
   }
   $("trouble").hidden = true;
   $("pairing").hidden = true;
@@ -72,8 +72,7 @@ function ask(error = null) {
   $("code").focus();
 }
 
-function trouble(error) {
-  const { title, cure } = errorWords(error);
+function trouble({ title, cure }) {
   $("trouble").textContent = `${title}. ${cure}`;
   $("trouble").hidden = false;
 }
@@ -131,27 +130,29 @@ function chosen(input, all) {
 async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean); // before the first await
   if (entries.length === 0) return take([...transfer.files].map((file) => ({ file, path: file.name })), true);
+  $("trouble").hidden = true;
+  let unread = 0;
   for (const entry of entries) {
-    if (entry.isFile) take([{ file: await fileOf(entry), path: entry.name }], true);
-    else take(await filesUnder(entry), false);
+    const files = await filesOf(entry);
+    const there = files.filter(({ file }) => file !== null);
+    take(there, entry.isFile);
+    unread += files.length - there.length;
   }
+  if (unread > 0) trouble(unreadWords(unread));
 }
 
-function fileOf(entry) {
-  return new Promise((resolve, reject) => entry.file(resolve, reject));
-}
-
-/** All files of a dropped folder. A reader gives a hundred at a time. */
-async function filesUnder(folder) {
+/** A dropped file, or all of a dropped folder's. @returns {Promise<{file: File | null, path: string}[]>} null: not readable */
+async function filesOf(entry) {
+  const path = entry.fullPath.slice(1);
+  if (entry.isFile) return [{ file: await new Promise((done) => entry.file(done, () => done(null))), path }];
   const found = [];
-  const reader = folder.createReader();
+  const reader = entry.createReader();
   for (;;) {
-    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    // A reader gives a hundred at a time.
+    const batch = await new Promise((done) => reader.readEntries(done, () => done(null)));
+    if (batch === null) return [...found, { file: null, path }];
     if (batch.length === 0) return found;
-    for (const entry of batch) {
-      if (entry.isDirectory) found.push(...(await filesUnder(entry)));
-      else found.push({ file: await fileOf(entry), path: entry.fullPath.slice(1) });
-    }
+    for (const inner of batch) found.push(...(await filesOf(inner)));
   }
 }
 
@@ -327,11 +328,14 @@ async function downloadAll() {
   const files = photos.all
     .filter(({ state }) => state === "done")
     .map((photo) => ({ name: unique(photo.path, names), data: photo.result ?? photo.file }));
+  $("trouble").hidden = true;
   try {
-    save(await zip(files), "pmask.zip");
+    const { archive, unread } = await zip(files);
+    if (unread > 0) trouble(unreadWords(unread));
+    if (unread < files.length) save(archive, "pmask.zip");
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    trouble({ code: "archive", message: "The photos are too many for one archive; download them one by one" });
+    trouble(errorWords({ code: "archive" }));
   }
 }
 
@@ -358,6 +362,7 @@ function clear() {
   }
   cards.clear();
   leftOut = 0;
+  $("trouble").hidden = true;
   drawSummary();
 }
 

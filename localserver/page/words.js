@@ -36,6 +36,7 @@ const CURES = {
   too_many_pixels: ["This photo has too many pixels", "Save the photo smaller and choose it again."],
   weights_unavailable: ["The recognisers are not on this computer yet", "Fetch them with “pmask models fetch”, then try again."],
   device_unavailable: ["The chosen processor is not there", "Choose another device in the server's settings and start it anew."],
+  archive: ["The photos are too many for one archive", "Download them one by one."],
   unreadable: ["The browser could not read this file", "It may have been moved or changed. Choose it again."],
 };
 /** What the presets of pmask/options.py change and hide; the figures are docs/protection.md's. */
@@ -55,6 +56,11 @@ export function counted(count, one, many = `${one}s`) {
 export function errorWords(error) {
   const [title, cure] = CURES[error.code] ?? UNKNOWN;
   return { title, cure: CURES[error.code] || !error.message ? cure : `${error.message}. ${cure}` };
+}
+
+/** What is said where so many files could not be read. @returns {{title: string, cure: string}} */
+export function unreadWords(count) {
+  return { title: `${counted(count, "file")} could not be read`, cure: "What was moved or changed must be chosen again." };
 }
 
 function timeWords(seconds) {

@@ -29,15 +29,22 @@ function packed(...fields) {
 
 /**
  * @param {{name: string, data: Blob}[]} files names with "/" between folders, each once
- * @returns {Promise<Blob>} the archive. Rejects with a RangeError above MOST_BYTES or 65,535 files.
+ * @returns {Promise<{archive: Blob, unread: number}>} and how many files are not in it, since they could not be read.
+ * Rejects with a RangeError above MOST_BYTES or 65,535 files.
  */
 export async function zip(files) {
   const parts = [];
   const directory = [];
   let offset = 0;
+  let unread = 0;
   for (const { name, data } of files) {
+    const bytes = await data.arrayBuffer().catch(() => null); // one file in memory at a time
+    if (bytes === null) {
+      unread++;
+      continue;
+    }
     const path = new TextEncoder().encode(name);
-    const crc = crc32(new Uint8Array(await data.arrayBuffer())); // one file in memory at a time
+    const crc = crc32(new Uint8Array(bytes));
     const common = [[VERSION, 2], [UTF8, 2], [0, 2], [0, 2], [NO_DATE, 2], [crc, 4], [data.size, 4], [data.size, 4], [path.length, 2], [0, 2]];
     parts.push(packed([0x04034b50, 4], ...common), path, data);
     directory.push(packed([0x02014b50, 4], [VERSION, 2], ...common, [0, 2], [0, 2], [0, 2], [0, 4], [offset, 4]), path);
@@ -46,6 +53,7 @@ export async function zip(files) {
   }
   if (files.length > 0xffff) throw new RangeError("too many files for one archive");
   const size = directory.reduce((sum, part) => sum + part.length, 0);
-  const end = packed([0x06054b50, 4], [0, 2], [0, 2], [files.length, 2], [files.length, 2], [size, 4], [offset, 4], [0, 2]);
-  return new Blob([...parts, ...directory, end], { type: "application/zip" });
+  const count = files.length - unread;
+  const end = packed([0x06054b50, 4], [0, 2], [0, 2], [count, 2], [count, 2], [size, 4], [offset, 4], [0, 2]);
+  return { archive: new Blob([...parts, ...directory, end], { type: "application/zip" }), unread };
 }

@@ -214,6 +214,43 @@ async def test_a_folder_is_protected_and_comes_back_as_one(browser, page, photos
     assert {mark(photos["eileen.jpg"].read_bytes())} == {archive.read(name) for name in archive.namelist()}
 
 
+async def test_an_archive_goes_without_a_file_that_is_gone(browser, page, tmp_path, photos, engine):
+    """A photo without a face is in it as the original, which somebody may have moved away: the others must come."""
+    engine.faces = 0
+    kept, gone = tmp_path / "kept.jpg", tmp_path / "gone.jpg"
+    for path in (gone, kept):
+        shutil.copy(photos["eileen.jpg"], path)
+    await page.set_files(PHOTOS, [gone, kept])
+    await page.wait_for(f"{DONE} === 2")
+    gone.unlink()
+    data = await download(browser, page, button("Download all"), "pmask.zip")
+    await said(page, "1 file could not be read. What was moved or changed must be chosen again.")
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    assert archive.testzip() is None
+    assert ["kept.jpg"] == archive.namelist()
+
+
+async def test_what_cannot_be_read_in_a_dropped_folder_is_said(page, photos):
+    """A file or folder of somebody else's must not keep the rest of a folder back, nor be missing in silence."""
+    data = base64.b64encode(photos["eileen.jpg"].read_bytes()).decode()
+    await page.evaluate(
+        f"(() => {{ const photo = new File([Uint8Array.from(atob('{data}'), c => c.charCodeAt(0))], 'a.jpg');"
+        "const refuse = (_, no) => no(new DOMException('denied', 'NotReadableError'));"
+        "const file = (fullPath, read) => ({ isFile: true, fullPath, file: read });"
+        "const folder = (fullPath, readEntries) => ({ fullPath, createReader: () => ({ readEntries }) });"
+        "const batches = [[file('/album/denied.jpg', refuse), folder('/album/theirs', refuse),"
+        "file('/album/a.jpg', (yes) => yes(photo))], []];"
+        "const album = folder('/album', (yes) => yes(batches.shift()));"
+        "DataTransferItem.prototype.webkitGetAsEntry = () => album;"
+        "const transfer = new DataTransfer(); transfer.items.add(photo);"
+        "const how = {bubbles: true, cancelable: true, dataTransfer: transfer};"
+        "document.body.dispatchEvent(new DragEvent('drop', how)); return true; })()"
+    )
+    await said(page, "2 files could not be read.")
+    await said(page, "1 of 1 photo done.")
+    assert "album/a.jpg" == await page.evaluate("document.querySelector('.photo .name').textContent")
+
+
 async def test_dropped_photos_are_taken(browser, page, photos):
     """Dropped where a person sees a frame for it; in Firefox, whose protocol cannot drop files, by an event of ours."""
     if browser.kind == "chromium":
