@@ -68,7 +68,7 @@ def create_app(
     """The daemon's application. ``clock`` is monotonic, in seconds. The engine is closed at the end."""
     queue = JobQueue(engine, config, clients.is_paired, clock)
     doorman = Doorman(config.connections, lambda: queue.metrics.count("pmask_connections_refused_total"))
-    middlewares = [_errors, door(clients, config.port, doorman.know)]
+    middlewares = [_errors, page.dismiss_workers, door(clients, config.port, doorman.know)]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BYTES)
     app[_CONFIG], app[_ENGINE], app[_CLIENTS] = config, engine, clients
     app[_QUEUE], app[DOORMAN] = queue, doorman

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 _FOLDER = Path(__file__).resolve().parent
 _SCRIPT, _STYLE, _ICON = "text/javascript", "text/css", "image/svg+xml"
@@ -17,6 +18,7 @@ FILES = {
     "/page/daemon.js": ("daemon.js", _SCRIPT),
     "/page/photos.js": ("photos.js", _SCRIPT),
     "/page/words.js": ("words.js", _SCRIPT),
+    "/page/worker.js": ("worker.js", _SCRIPT),
     "/page/zip.js": ("zip.js", _SCRIPT),
     "/page/page.css": ("page.css", _STYLE),
     "/page/icon.svg": ("icon.svg", _ICON),
@@ -34,6 +36,24 @@ HEADERS = {
 async def serve(request: web.Request) -> web.Response:
     """One of FILES; called by the route of that very path."""
     resource = request.match_info.route.resource
-    name, media_type = FILES[resource.canonical if resource else ""]
+    return _file(resource.canonical if resource else "")
+
+
+@web.middleware
+async def dismiss_workers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Gives a service worker that looks for a newer version of itself, at whatever path, the one that goes.
+
+    Any other answer would leave it where it is, and so would this one without Service-Worker-Allowed, where the scope
+    is wider than the script's folder (https://w3c.github.io/ServiceWorker/#update-algorithm).
+    """
+    if request.method != "GET" or request.headers.get("Service-Worker") != "script":
+        return await handler(request)
+    response = _file("/page/worker.js")
+    response.headers["Service-Worker-Allowed"] = "/"
+    return response
+
+
+def _file(path: str) -> web.Response:
+    name, media_type = FILES[path]
     data = (_FOLDER / name).read_bytes()
     return web.Response(body=data, content_type=media_type, charset="utf-8", headers=HEADERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import shutil
@@ -11,6 +12,7 @@ import zipfile
 
 import browser as browsers
 import pytest
+from aiohttp import web
 from stage import PATIENCE_S, FakeEngine, mark
 
 from localserver.errors import QueueFull
@@ -578,6 +580,53 @@ async def test_a_squatter_gets_no_photo(page, running, photos, engine):
     await page.set_files(PHOTOS, [photos["eileen.jpg"]])
     await said(page, "The server could not prove who it is")
     assert 0 == engine.started
+
+
+SQUATTER = {
+    "/": (
+        "text/html",
+        "<script>navigator.serviceWorker.register('/deep/worker.js', { scope: '/' })"
+        ".then(() => navigator.serviceWorker.ready).then(() => document.title = 'ready');</script>",
+    ),
+    "/deep/worker.js": (
+        "text/javascript",
+        "addEventListener('fetch', (event) => { if (event.request.mode === 'navigate') event.respondWith("
+        "new Response('<title>squatter</title>', { headers: { 'Content-Type': 'text/html' } })); });",
+    ),
+}
+
+
+async def squat(request):
+    media_type, text = SQUATTER[request.path]
+    return web.Response(text=text, content_type=media_type, headers={"Service-Worker-Allowed": "/"})
+
+
+async def has_title(page, title: str) -> None:
+    """Waits until the tab shows this page, however often it is loaded anew."""
+    for _ in range(PATIENCE_S * 20):
+        with contextlib.suppress(browsers.BrowserError):  # asked in the midst of a load
+            if title == await page.evaluate("document.title"):
+                return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"the title was never {title!r}")
+
+
+async def test_a_squatters_service_worker_goes(browser, running):
+    """A program that had the port leaves one that answers for the page from then on: nobody would see the daemon's."""
+    await running.stop()
+    app = web.Application()
+    app.router.add_get("/{any:.*}", squat)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", running.port).start()
+    page = await browser.open(f"http://127.0.0.1:{running.port}/")
+    await has_title(page, "ready")
+    await runner.cleanup()
+    await running.start()
+    page = await browser.open(f"http://127.0.0.1:{running.port}/#pair=AAAA2222")
+    await has_title(page, "squatter")
+    await has_title(page, "PMask on this computer")
+    await open_paired(browser, running)
 
 
 async def test_a_daemon_that_is_off_is_said(page, running, photos):

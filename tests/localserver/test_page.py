@@ -94,6 +94,15 @@ async def test_no_other_file_can_be_asked_for(stranger, path):
     assert (401, "unauthorised") == await stranger.refusal("GET", path)
 
 
+@pytest.mark.parametrize("path", ["/", "/page/page.js", "/v1/health", "/v1/options", "/nowhere/sw.js"])
+async def test_a_service_worker_gets_the_one_that_goes(stranger, path):
+    """Another program that had the port chose its path, and how much it answers for."""
+    async with stranger.request("GET", path, headers={**OWN, "Service-Worker": "script"}) as answer:
+        assert 200 == answer.status
+        assert (FOLDER / "worker.js").read_bytes() == await answer.read()
+        assert ("text/javascript", "/") == (answer.content_type, answer.headers["Service-Worker-Allowed"])
+
+
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 async def test_the_page_is_let_in_once_it_is_paired(stranger, name):
     """Its POST carries its origin; its GET does not."""
