@@ -56,4 +56,7 @@ async def dismiss_workers(request: web.Request, handler: Handler) -> web.StreamR
 def _file(path: str) -> web.Response:
     name, media_type = FILES[path]
     data = (_FOLDER / name).read_bytes()
-    return web.Response(body=data, content_type=media_type, charset="utf-8", headers=HEADERS)
+    response = web.Response(body=data, content_type=media_type, charset="utf-8", headers=HEADERS)
+    if path == "/":  # a cache may hold scripts for this page that another program gave while it had the port
+        response.headers["Clear-Site-Data"] = '"cache"'
+    return response

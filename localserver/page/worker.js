@@ -7,5 +7,6 @@ addEventListener("activate", (event) => event.waitUntil(leave()));
 async function leave() {
   const tabs = await clients.matchAll({ type: "window" });
   await registration.unregister();
+  await fetch("/", { cache: "reload" }); // a cache may hold that program's page as well
   for (const tab of tabs) tab.navigate("/"); // what they show is that program's
 }

@@ -585,9 +585,11 @@ async def test_a_squatter_gets_no_photo(page, running, photos, engine):
 SQUATTER = {
     "/": (
         "text/html",
-        "<script>navigator.serviceWorker.register('/deep/worker.js', { scope: '/' })"
+        "<script src='/page/page.js'></script><script>"
+        "navigator.serviceWorker.register('/deep/worker.js', { scope: '/' })"
         ".then(() => navigator.serviceWorker.ready).then(() => document.title = 'ready');</script>",
     ),
+    "/page/page.js": ("text/javascript", ""),
     "/deep/worker.js": (
         "text/javascript",
         "addEventListener('fetch', (event) => { if (event.request.mode === 'navigate') event.respondWith("
@@ -598,7 +600,8 @@ SQUATTER = {
 
 async def squat(request):
     media_type, text = SQUATTER[request.path]
-    return web.Response(text=text, content_type=media_type, headers={"Service-Worker-Allowed": "/"})
+    headers = {"Service-Worker-Allowed": "/", "Cache-Control": "max-age=31536000, immutable"}
+    return web.Response(text=text, content_type=media_type, headers=headers)
 
 
 async def has_title(page, title: str) -> None:
@@ -612,10 +615,12 @@ async def has_title(page, title: str) -> None:
 
 
 async def test_a_squatters_service_worker_goes(browser, running):
-    """A program that had the port leaves one that answers for the page from then on: nobody would see the daemon's."""
+    """A program that had the port leaves one that answers for the page from then on, and its files in the cache: nobody
+    would see the daemon's."""
     await running.stop()
     app = web.Application()
-    app.router.add_get("/{any:.*}", squat)
+    for path in SQUATTER:
+        app.router.add_get(path, squat)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", running.port).start()
