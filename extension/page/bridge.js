@@ -26,6 +26,16 @@
   // (No node: the first touch of `document` costs as much as all the rest here.)
   const bell = new EventTarget();
 
+  const watchers = [];
+
+  /** Has `watch` called, now and whenever document.open() has removed the window's listeners. */
+  function watchWindow(watch) {
+    watchers.push(watch);
+    watch();
+  }
+
+  const watchAgain = () => watchers.forEach((watch) => watch());
+
   function openLine() {
     if (line) return;
     const { port1, port2 } = new MessageChannel();
@@ -65,7 +75,8 @@
     } catch {
       // The extension was updated: unknown it stays.
     }
-    window.addEventListener("pageshow", ({ persisted }) => persisted && askState(true));
+    const onShow = ({ persisted }) => persisted && askState(true);
+    watchWindow(() => window.addEventListener("pageshow", onShow));
   }
 
   async function fetchDesk() {
@@ -73,7 +84,7 @@
       try {
         const patience = new Promise((_, reject) => setTimeout(reject, PATIENCE_MS, new Error("no answer")));
         await Promise.race([api().runtime.sendMessage({ name: "desk" }), patience]);
-        return globalThis.pmask.desk({ api: api(), line, page, state: () => state });
+        return globalThis.pmask.desk({ api: api(), line, page, state: () => state, watchWindow });
       } catch (error) {
         if (!api().runtime?.id || tries === TRIES) throw error;
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS)); // the background was stopped under us
@@ -170,13 +181,20 @@
     if (!stands && event.isTrusted && TAKEN.includes(event.type)) block(event);
   }
 
-  for (const type of [...TAKEN, "click", "dragenter", "keydown", "contextmenu"]) {
-    window.addEventListener(type, hear, { capture: true, passive: !TAKEN.includes(type) });
-  }
-  window.addEventListener("pointermove", ({ isTrusted }) => isTrusted && meet(), { capture: true, passive: true, once: true });
+  const onMove = ({ isTrusted }) => isTrusted && meet();
+
+  watchWindow(() => {
+    for (const type of [...TAKEN, "click", "dragenter", "keydown", "contextmenu"]) {
+      window.addEventListener(type, hear, { capture: true, passive: !TAKEN.includes(type) });
+    }
+    window.addEventListener("pointermove", onMove, { capture: true, passive: true, once: true });
+  });
 
   bell.addEventListener("ring", wakeQuietly);
+  bell.addEventListener("reopened", watchAgain);
   // The guard, which ran just before, listens for this; no script of the page has run yet, so none can overhear it. It
   // prevents the event when all of its routes stand; a browser that lacks something they need gets no photo at all.
   const stands = !window.dispatchEvent(new FocusEvent("pmask-line", { cancelable: true, relatedTarget: bell }));
+  // No guard tells us here that the document was opened anew; but then its children are.
+  if (!stands) new MutationObserver(watchAgain).observe(document, { childList: true });
 })();

@@ -152,10 +152,11 @@
     watch(window);
   };
 
-  /** document.open(), which write() may call, removes every listener of the window. */
+  /** document.open(), which write() may call, removes every listener of the window: ours, and the bridge's. */
   const keepWatching = () => {
     const again = () => {
       for (let i = 0; i < watchers.length; i += 1) watchers[i](window);
+      if (bell) pristine.dispatch(bell, new pristine.Event("reopened"));
     };
     for (const name of ["open", "write", "writeln"]) wrap(Document.prototype, name, () => {}, again);
   };

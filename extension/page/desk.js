@@ -16,11 +16,12 @@
    */
 
   /**
-   * @param {{api: object, line: MessagePort, page: string, state: () => Promise<State>}} bridge
-   *   `line` is the guard's; `page` this document's name towards the background
+   * @param {{api: object, line: MessagePort, page: string, state: () => Promise<State>, watchWindow: Function}} bridge
+   *   `line` is the guard's; `page` this document's name towards the background; `watchWindow` has its callback listen to
+   *   the window, now and whenever its listeners were removed
    * @returns {{notice: (key: string) => void, warm: () => void}}
    */
-  function desk({ api, line, page, state }) {
+  function desk({ api, line, page, state, watchWindow }) {
     const overlay = new Overlay();
     const picks = new Map();
     const forgotten = new Set(); // ids that the guard gave up while the state was still being asked for
@@ -177,15 +178,20 @@
     // A page that is left takes its photos with it, also into the browser's cache of pages, where nothing of it runs. Its
     // overlay may stand in the frame above.
     let lost = false;
-    window.addEventListener("pagehide", () => {
+    const onHide = () => {
       lost = picks.size > 0;
       for (const pick of [...picks.values()]) pick.cancel();
       sendOutbox();
       lastCount = "";
       tell("count", { pending: 0, failed: 0, done: 0 }); // the next page may never have reason to speak
-    });
-    window.addEventListener("pageshow", ({ persisted }) => {
+    };
+    const onShow = ({ persisted }) => {
       if (persisted && lost) overlay.notice("page_left");
+    };
+    watchWindow(() => {
+      window.addEventListener("pagehide", onHide);
+      window.addEventListener("pageshow", onShow);
+      watchLeaving();
     });
 
     line.onmessage = ({ data }) => messages[data.name]?.(data);

@@ -42,8 +42,8 @@ class Case:
     """One way for files to reach a page, and what must come of it.
 
     page: under ``/pmask-demo/``. gesture: pick, drop, paste, click, press (after copying). then: selector of a button
-    to press once the page has its files. words: of the notice, where the files are declined. never: browser -> why it
-    cannot be there. before: one of PRELOADS. quirk: of a site's page, for the table.
+    to press once the page has its files. words: of the notice, where the files are declined (in the browsers named, or
+    in both). never: browser -> why it cannot be there. before: one of PRELOADS. quirk: of a site's page, for the table.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Case:
     files: tuple[str, ...] = ("eileen.jpg",)
     arrive: int | None = None
     then: str | None = None
-    words: str | None = None
+    words: str | dict[str, str] | None = None
     in_order: bool = True
     never: dict[str, str] = field(default_factory=dict)
     before: str | None = None
@@ -62,6 +62,9 @@ class Case:
     @property
     def count(self) -> int:
         return self.arrive or len(self.files)
+
+    def words_in(self, kind: str) -> str | None:
+        return self.words.get(kind) if isinstance(self.words, dict) else self.words
 
 
 class Site:
@@ -323,14 +326,15 @@ async def judge(arena: Arena, case: Case) -> str:
     """Plays the case both ways and compares the bytes; returns what was seen, in words for the table."""
     originals = await arena.originals(case)
     told = arena.site.fields
-    assert case.count == len(originals) or case.words
+    words = case.words_in(arena.kind)
+    assert case.count == len(originals) or words
     async with arena.tab(case.page, guarded=True, before=case.before) as tab:
         await arena.play(case, tab)
-        if case.words:
-            await arena.wait_for_words(tab, case.words)
+        if words:
+            await arena.wait_for_words(tab, words)
             await asyncio.sleep(SETTLE_S)
             assert [] == arena.site.files
-            return f"declined: “{case.words}”"
+            return f"declined: “{words}”"
         await arena.site.wait_for(case.count)
         received, everything = arena.site.files, arena.site.everything
         if case.page.startswith("pages/route"):

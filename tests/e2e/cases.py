@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from arena import Case
 
+UNPLACED = "could not take its place"
 INNER = "document.querySelector('iframe').contentDocument.querySelector('input')"
 FRAME = "document.querySelector('iframe')"
 NESTED = (
@@ -48,9 +49,8 @@ INPUTS = [
     Case(name="closed shadow root, written by the parser", page="shadow", target="document.getElementById('declared')"),
     route("nested-shadow", "closed shadow root in a closed shadow root"),
     route("shadow-unsafe-html", "open shadow root by `setHTMLUnsafe`"),
-    route(
-        "shadow-cloned", "closed shadow root, cloned from a template, inline handler", words="could not take its place"
-    ),
+    route("shadow-cloned", "closed shadow root, cloned from a template, inline handler", words=UNPLACED),
+    route("reopened-shadow-cloned", "closed shadow root, cloned after `document.open()`", words=UNPLACED),
     route("mixed", "several files, photos and others; dates kept", files=SEVERAL),
     route("change", "HEIC, as from a phone", files=("phone.heic",)),
     route(
@@ -98,8 +98,12 @@ FRAMES = [
     route("frame-srcdoc", "`srcdoc` frame", target=INNER),
     route("frame-blank", "`about:blank` frame, filled at once", target=INNER),
     route("frame-written", "`about:blank` frame, `document.write`", target=INNER),
+    route("frame-written-closed", "`about:blank` frame, `document.write` of a closed shadow root",
+          target="document.querySelector('iframe').contentDocument.querySelector('div')", words=UNPLACED),
+    route("frame-written-scriptless", "`about:blank` frame, `document.write`, sandboxed without scripts", target=INNER,
+          words={"chromium": UNPLACED}),
     route("frame-moved", "input moved into another window's document", target=INNER),
-]
+]  # fmt: skip
 
 DROPS = [
     route("drop-files", "drop, read as files", gesture="drop", files=SEVERAL),

@@ -66,6 +66,13 @@ const ROUTES = {
     );
     document.querySelector("main").append(template.content.cloneNode(true));
   },
+  async "reopened-shadow-cloned"() {
+    await loaded(window);
+    document.open();
+    document.write("<style>#pick { display: inline-block }</style><main></main>");
+    document.close();
+    ROUTES["shadow-cloned"]();
+  },
   folder: () => fileInput({ webkitdirectory: true, onchange: (event) => send(event.target.files) }),
   mixed() {
     const input = fileInput({ onchange: () => send(input.files, { dates: [...input.files].map((file) => file.lastModified).join() }) });
@@ -166,6 +173,20 @@ const ROUTES = {
     inside.close();
   },
   "frame-javascript": () => frame({ src: `javascript:'${inputMarkup.replaceAll('"', "&quot;").replaceAll("&quot;", "\\x22")}'` }),
+  "frame-written-closed"() {
+    const { document: inside } = frame().contentWindow;
+    inside.open();
+    inside.write(`<div style="display:inline-block"><template shadowrootmode="closed">${inputMarkup}</template></div>`);
+    inside.close();
+  },
+  "frame-written-scriptless"() {
+    const { document: inside } = frame({ sandbox: "allow-same-origin allow-forms" }).contentWindow;
+    inside.open();
+    inside.write(inputMarkup);
+    inside.close();
+    const input = inside.querySelector("input");
+    input.onchange = () => send(input.files);
+  },
   "frame-moved"() {
     // The input is made by the page and handed to a frame, whose window then hears the events.
     const { document: inside } = frame().contentWindow;
