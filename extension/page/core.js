@@ -254,10 +254,63 @@
     return lastId;
   };
 
-  /** Gives up on a hold: the person picked again, or reset the form. */
+  /** Gives up on a hold: the person reset the form. */
   const forget = (id) => {
     delete waiting[id];
     send({ __proto__: null, name: "forget", id });
+  };
+
+  const turns = { __proto__: null }; // number -> files for an input that it does not have yet: {input, id, give, answer}
+  let lastTurn = 0;
+  let isGiving = false;
+
+  /** Gives an input what is ready for it, up to the first that is not: a page may collect, or keep what came last. */
+  const takeTurns = (input) => {
+    for (const number in turns) {
+      const turn = turns[number]; // such keys come in the order of their numbers
+      if (turn.input !== input) continue;
+      if (turn.answer === undefined) return;
+      delete turns[number];
+      isGiving = true;
+      turn.give(turn.answer);
+      isGiving = false;
+    }
+  };
+
+  /**
+   * Like `hold`, for files that go into an input: each choice and each drop comes to it in the order in which the person
+   * made them, with events of its own.
+   */
+  const holdFor = (input, files, about, give) => {
+    const turn = { __proto__: null, input, give, id: 0, answer: undefined };
+    lastTurn += 1;
+    turns[lastTurn] = turn;
+    const settle = (answer) => {
+      turn.answer = answer;
+      takeTurns(input);
+    };
+    if (state !== "off" && hasPhoto(files)) turn.id = hold(files, about, settle);
+    else settle(files);
+  };
+
+  /** Does an input of which `holds` is true wait for files? */
+  const isAwaited = (holds) => {
+    for (const number in turns) if (holds(turns[number].input)) return true;
+    return false;
+  };
+
+  /**
+   * Gives up on all that the inputs of which `holds` is true wait for: their form was reset. But not while one gets its
+   * files: a page that collects may reset the form each time.
+   */
+  const forgetFor = (holds) => {
+    if (isGiving) return;
+    for (const number in turns) {
+      const { input, id, answer } = turns[number];
+      if (!holds(input)) continue;
+      delete turns[number];
+      if (answer === undefined) forget(id);
+    }
   };
 
   const pristineArrayPrototype = { __proto__: null, [Symbol.iterator]: Array.prototype[Symbol.iterator] };
@@ -347,7 +400,9 @@
     watchWindow,
     keepWatching,
     hold,
-    forget,
+    holdFor,
+    isAwaited,
+    forgetFor,
     connect,
     /** Tells the person that a whole folder was stopped: its photos cannot be protected, and must not go in silence. */
     folderHeld: () => send({ __proto__: null, name: "folder-held" }),

@@ -82,6 +82,19 @@ async def test_a_photo_dropped_on_an_input_is_protected(guarded, demo, photos):
     assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
 
 
+async def test_a_drop_comes_after_the_choice_before_it(guarded, daemon, demo, photos):
+    """An input's last photo is the one that it got last."""
+    page = await guarded.open(demo.url("react"))
+    await page.evaluate("document.getElementById('photo').id = 'zone'")
+    daemon.engine.seconds = 3
+    await page.choose(ZONE, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    daemon.engine.seconds = 0
+    await drop(page, [photos["third.webp"]])
+    files = await demo.wait_for(2)
+    assert ["eileen.jpg", "third.webp"] == [file.name for file in files]
+
+
 async def test_a_pasted_photo_is_protected(page, demo, photos):
     """The clipboard's photo, which the browser encodes anew, carries the engine's mark."""
     await paste(page, photos["käthe.png"])

@@ -77,11 +77,48 @@ async def test_the_page_sees_no_file_and_no_event_before(page, daemon, demo, pho
     assert photos["eileen.jpg"].stat().st_size not in sizes
 
 
-async def test_choosing_again_replaces_the_pending_choice(page, daemon, demo, photos):
-    """Only the last choice is uploaded, as without the extension."""
+COLLECT = (  # as sites do that add one photo after the other
+    "(() => { const input = document.getElementById('photo'), form = document.createElement('form');"
+    "input.before(form); form.append(input); addEventListener('change', () => { %s }) })()"
+)
+
+
+@pytest.mark.parametrize("empty", ["", "input.value = ''", "form.reset()"])
+async def test_choices_come_in_the_order_in_which_they_were_made(page, daemon, demo, photos, empty):
+    """A page that collects gets every choice, however long the first takes, and a form ends with the last."""
+    await page.evaluate(COLLECT % empty)
     daemon.engine.seconds = 3
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await Card(page).wait_for("Hiding the signatures")
+    daemon.engine.seconds = 0
+    await page.choose(INPUT, [photos["käthe.png"]])
+    await page.choose(INPUT, [photos["notes.txt"]])
+    files = await demo.wait_for(3)
+    assert ["eileen.jpg", "käthe.png", "notes.txt"] == [file.name for file in files]
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(files[0])
+
+
+async def test_a_cancelled_choice_lets_the_next_one_go(page, daemon, demo, photos):
+    """The first keeps the second waiting, but not for ever."""
+    daemon.engine.seconds = 30
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    daemon.engine.seconds = 0
+    await page.choose(INPUT, [photos["notes.txt"]])
+    await demo.stays_empty(0.5)
+    await Card(page).press("Cancel")
+    [file] = await demo.wait_for(1)
+    assert file.name == "notes.txt"
+
+
+async def test_a_reset_form_gets_no_photo(page, daemon, demo, photos):
+    """The person has started again, so what was chosen before must not come."""
+    await page.evaluate(COLLECT % "")
+    daemon.engine.seconds = 30
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    await page.evaluate("document.querySelector('form').reset()")
+    await Card(page).wait_gone()
     daemon.engine.seconds = 0
     await page.choose(INPUT, [photos["käthe.png"]])
     [file] = await demo.wait_for(1)

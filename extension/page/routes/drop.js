@@ -42,7 +42,7 @@
       const init = { __proto__: null, bubbles: true, cancelable: true, composed: true };
       for (let i = 0; i < PROPERTIES.length; i += 1) init[PROPERTIES[i]] = event[PROPERTIES[i]];
       const target = core.innermost(pristine.path(event)[0], (root) => pristine.pointIn(root, init.clientX, init.clientY));
-      core.hold(files, { __proto__: null }, (answer) => {
+      const give = (answer) => {
         if (!answer) {
           // The page has shown where to drop; let it clear that away.
           pristine.dispatch(target, new NativeDragEvent("dragleave", init));
@@ -51,7 +51,9 @@
         for (let i = 0; i < answer.length; i += 1) pristine.mapSet(given, answer[i], true);
         init.dataTransfer = core.fillTransfer(new pristine.DataTransfer(), answer, texts);
         if (pristine.dispatch(target, new NativeDragEvent("drop", init))) takeUp(target, answer);
-      });
+      };
+      if (core.isFileInput(target)) core.holdFor(target, files, { __proto__: null }, give);
+      else core.hold(files, { __proto__: null }, give);
     };
 
     // Chromium gives no handle and no entry for a file that a script put there; file-selector (react-dropzone) does not

@@ -10,8 +10,6 @@
   __pmask.routes.input = (core) => {
     const { pristine } = core;
     const options = { __proto__: null, capture: true };
-    const holds = { __proto__: null }; // id -> input
-    const holdOf = new pristine.WeakMap(); // input -> id
     const swallow = new pristine.WeakMap(); // input -> true: its trusted `change` is still to come, and is stale
 
     /** Listens in front of the page on one more target. The browser drops repeats, so this may be called again. */
@@ -34,14 +32,6 @@
       if (core.isFileInput(node)) watchTree(node);
     };
 
-    const release = (input) => {
-      const id = pristine.mapGet(holdOf, input);
-      if (id === undefined) return;
-      pristine.mapDelete(holdOf, input);
-      delete holds[id];
-      core.forget(id);
-    };
-
     const onPick = (event) => {
       if (!event.isTrusted) return;
       const input = pristine.path(event)[0];
@@ -52,10 +42,9 @@
         pristine.stop(event);
         return;
       }
-      release(input); // a new choice, whatever it is, replaces the one that is pending
-      if (core.isOff()) return;
       const files = core.listFiles(pristine.inputFiles(input));
-      if (!core.hasPhoto(files)) return;
+      const passes = core.isOff() || !core.hasPhoto(files);
+      if (passes && !core.isAwaited((other) => other === input)) return; // else it comes after what was chosen before it
 
       pristine.stop(event);
       pristine.setInputValue(input, "");
@@ -63,20 +52,14 @@
         pristine.mapSet(swallow, input, true);
         watchTree(input); // `change` does not leave a shadow root, and the parser makes some without attachShadow
       }
-      const id = core.hold(files, { __proto__: null, folder: pristine.inputFolder(input) }, (answer) => {
-        pristine.mapDelete(holdOf, input);
-        delete holds[id];
+      core.holdFor(input, files, { __proto__: null, folder: pristine.inputFolder(input) }, (answer) => {
         if (answer) core.giveToInput(input, answer);
         else pristine.dispatch(input, new pristine.Event("cancel", { __proto__: null, bubbles: true }));
       });
-      holds[id] = input;
-      pristine.mapSet(holdOf, input, id);
     };
 
-    const isPending = (form) => {
-      for (const id in holds) if (pristine.inputForm(holds[id]) === form) return true;
-      return false;
-    };
+    const isIn = (form) => (input) => pristine.inputForm(input) === form;
+    const isPending = (form) => core.isAwaited(isIn(form));
 
     /** A form whose photo is pending would be sent without it. */
     const onSubmit = (event) => {
@@ -86,10 +69,7 @@
       core.submitHeld();
     };
 
-    const onReset = (event) => {
-      const form = pristine.path(event)[0];
-      for (const id in holds) if (pristine.inputForm(holds[id]) === form) release(holds[id]);
-    };
+    const onReset = (event) => core.forgetFor(isIn(pristine.path(event)[0]));
 
     // What the page does that would otherwise put its listener, or its tree, out of our sight.
     core.wrap(Element.prototype, "attachShadow", () => {}, (host, root) => {
