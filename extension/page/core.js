@@ -203,6 +203,22 @@
     return transfer;
   };
 
+  /**
+   * Dispatches an event anew where the person caused it, on `target` and along `path`. What the page has taken away since,
+   * as when it drew itself anew, gets it by itself, and the nearest of its ancestors that still stands gets it too.
+   *
+   * @param {() => Event} make
+   * @returns {boolean} whether the page left it alone
+   */
+  const dispatchAgain = (target, path, make) => {
+    const isGone = !pristine.connected(target);
+    const isFree = pristine.dispatch(target, make());
+    if (!isGone || !isFree) return isFree;
+    let i = 0;
+    while (!pristine.connected(path[i])) i += 1; // at the latest the document is
+    return pristine.dispatch(path[i], make());
+  };
+
   const isFileInput = (node) => {
     try {
       return pristine.inputType(node) === "file";
@@ -211,8 +227,12 @@
     }
   };
 
-  /** Hands files to an input as the browser would: set first, then `input`, then `change`. */
-  const giveToInput = (input, files) => {
+  /**
+   * Hands files to an input as the browser would: set first, then `input`, then `change`. One that the page has taken away
+   * since (`wasThere`) may be listened to still, or may have another in its place, so the person is told.
+   */
+  const giveToInput = (input, files, wasThere) => {
+    if (wasThere && !pristine.connected(input)) fieldGone();
     const transfer = fillTransfer(new pristine.DataTransfer(), files);
     pristine.setInputFiles(input, pristine.transferFiles(transfer));
     pristine.dispatch(input, new pristine.Event("input", { __proto__: null, bubbles: true, composed: true }));
@@ -253,6 +273,9 @@
     send({ __proto__: null, name: "photos", id: lastId, photos, folder: about.folder === true });
     return lastId;
   };
+
+  /** Tells the person that the page took away what the photo was for. */
+  const fieldGone = () => send({ __proto__: null, name: "field-gone" });
 
   /** Gives up on a hold: the person reset the form. */
   const forget = (id) => {
@@ -391,6 +414,7 @@
     fileOf,
     readTransfer,
     fillTransfer,
+    dispatchAgain,
     isFileInput,
     giveToInput,
     noteRoot,
@@ -404,6 +428,7 @@
     isAwaited,
     forgetFor,
     connect,
+    fieldGone,
     /** Tells the person that a whole folder was stopped: its photos cannot be protected, and must not go in silence. */
     folderHeld: () => send({ __proto__: null, name: "folder-held" }),
     /** Tells the bridge that a form was not submitted, because a photo is pending. */

@@ -168,6 +168,7 @@
       },
       "submit-held": () => overlay.notice("submit_held"),
       "folder-held": () => overlay.notice("folder_held"),
+      "field-gone": () => overlay.notice("field_gone"),
     };
 
     api.runtime.onMessage.addListener((message, sender) => {

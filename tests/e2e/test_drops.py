@@ -68,9 +68,34 @@ async def test_a_drop_while_the_daemon_is_off(page, daemon, demo, photos):
 
 async def test_a_dropped_folder_is_stopped_with_words(page, demo, photos):
     """Its photos could not be protected one by one, and must not go in silence."""
+    await page.evaluate("addEventListener('dragleave', () => { window.left = true })")
     await drop(page, [photos["eileen.jpg"].parent])
     await Card(page).wait_for("Folders are not protected")
     await demo.stays_empty()
+    assert await page.evaluate("window.left"), "the page still shows where to drop"
+
+
+# A page that listens far above what it draws, as frameworks have it; to pastes the demo listens there itself.
+DELEGATES = (
+    "addEventListener('dragover', (event) => event.preventDefault());"
+    "addEventListener('drop', (event) => { event.preventDefault(); const form = new FormData();"
+    " form.append('photo', event.dataTransfer.files[0]);"
+    " fetch('/pmask-demo/upload', { method: 'POST', body: form }) });"
+    f"window.redraw = () => {{ {ZONE}.outerHTML = {ZONE}.outerHTML }};"
+    "redraw()"  # takes the demo's own listener to drops away
+)
+
+
+@pytest.mark.parametrize("give", [drop, lambda page, files: paste(page, files[0])], ids=["drop", "paste"])
+async def test_a_page_that_drew_itself_anew_gets_the_photo(page, daemon, demo, photos, give):
+    """What the photo was for is gone by the time that it is protected, but not who listens."""
+    await page.evaluate(DELEGATES)
+    daemon.engine.seconds = 3
+    await give(page, [photos["käthe.png"]])
+    await Card(page).wait_for("Hiding the signatures")
+    await page.evaluate("redraw()")
+    [file] = await demo.wait_for(1)
+    assert mark(demo.bytes_of(file)) == demo.bytes_of(file)
 
 
 async def test_a_photo_dropped_on_an_input_is_protected(guarded, demo, photos):

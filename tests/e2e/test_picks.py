@@ -125,6 +125,16 @@ async def test_a_reset_form_gets_no_photo(page, daemon, demo, photos):
     assert file.name == "käthe.png"
 
 
+async def test_a_field_that_was_taken_away_is_said(page, daemon, photos):
+    """Its listener may be gone with it: the card must not say that all is well, and nothing more."""
+    daemon.engine.seconds = 3
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    await page.evaluate(f"window.field = {INPUT}; field.outerHTML = field.outerHTML")
+    await Card(page).wait_for("The page took the field away")
+    assert await page.evaluate("field.files.length") == 1, "who holds the field itself has the photo"
+
+
 async def test_leaving_one_photo_out(page, demo, photos):
     """One bad photo of several need not stop the others."""
     await page.choose(INPUT, [photos["eileen.jpg"], photos["broken.jpg"]])

@@ -21,7 +21,7 @@
     const takeUp = (target, files) => {
       if (!core.isFileInput(target) || pristine.inputDisabled(target)) return;
       if (!pristine.inputMultiple(target)) files.length = 1;
-      core.giveToInput(target, files);
+      core.giveToInput(target, files, true);
     };
 
     const onDrop = (event) => {
@@ -29,28 +29,29 @@
       const transfer = transferOf(event);
       if (!transfer) return;
       const { files, texts, folder } = core.readTransfer(transfer);
-      if (folder) {
-        pristine.stop(event);
-        pristine.prevent(event);
-        core.folderHeld();
-        return;
-      }
-      if (!core.hasPhoto(files)) return;
+      if (!folder && !core.hasPhoto(files)) return;
 
       pristine.stop(event);
       pristine.prevent(event);
       const init = { __proto__: null, bubbles: true, cancelable: true, composed: true };
       for (let i = 0; i < PROPERTIES.length; i += 1) init[PROPERTIES[i]] = event[PROPERTIES[i]];
-      const target = core.innermost(pristine.path(event)[0], (root) => pristine.pointIn(root, init.clientX, init.clientY));
+      const path = pristine.path(event);
+      const target = core.innermost(path[0], (root) => pristine.pointIn(root, init.clientX, init.clientY));
+      /** The page has shown where to drop; let it clear that away. */
+      const leave = () => core.dispatchAgain(target, path, () => new NativeDragEvent("dragleave", init));
+      if (folder) {
+        core.folderHeld();
+        leave();
+        return;
+      }
       const give = (answer) => {
         if (!answer) {
-          // The page has shown where to drop; let it clear that away.
-          pristine.dispatch(target, new NativeDragEvent("dragleave", init));
+          leave();
           return;
         }
         for (let i = 0; i < answer.length; i += 1) pristine.mapSet(given, answer[i], true);
         init.dataTransfer = core.fillTransfer(new pristine.DataTransfer(), answer, texts);
-        if (pristine.dispatch(target, new NativeDragEvent("drop", init))) takeUp(target, answer);
+        if (core.dispatchAgain(target, path, () => new NativeDragEvent("drop", init))) takeUp(target, answer);
       };
       if (core.isFileInput(target)) core.holdFor(target, files, { __proto__: null }, give);
       else core.hold(files, { __proto__: null }, give);

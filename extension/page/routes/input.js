@@ -52,8 +52,9 @@
         pristine.mapSet(swallow, input, true);
         watchTree(input); // `change` does not leave a shadow root, and the parser makes some without attachShadow
       }
+      const wasThere = pristine.connected(input); // a page may take it out while its dialog is open
       core.holdFor(input, files, { __proto__: null, folder: pristine.inputFolder(input) }, (answer) => {
-        if (answer) core.giveToInput(input, answer);
+        if (answer) core.giveToInput(input, answer, wasThere);
         else pristine.dispatch(input, new pristine.Event("cancel", { __proto__: null, bubbles: true }));
       });
     };

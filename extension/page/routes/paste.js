@@ -35,16 +35,20 @@
 
       pristine.stop(event);
       pristine.prevent(event);
-      const target = core.innermost(pristine.path(event)[0], pristine.activeIn);
+      const path = pristine.path(event);
+      const target = core.innermost(path[0], pristine.activeIn);
       core.hold(files, { __proto__: null }, (answer) => {
         if (!answer) return;
-        const clipboardData = core.fillTransfer(new pristine.DataTransfer(), answer, texts);
-        const init = { __proto__: null, bubbles: true, cancelable: true, composed: true, clipboardData };
-        const again = new NativeClipboardEvent("paste", init);
-        const carried = transferOf(again);
-        // Firefox takes the texts from clipboardData and leaves the files.
-        if (core.listFiles(pristine.transferFiles(carried)).length === 0) core.fillTransfer(carried, answer);
-        if (pristine.dispatch(target, again)) insert(target, answer);
+        const make = () => {
+          const clipboardData = core.fillTransfer(new pristine.DataTransfer(), answer, texts);
+          const init = { __proto__: null, bubbles: true, cancelable: true, composed: true, clipboardData };
+          const again = new NativeClipboardEvent("paste", init);
+          const carried = transferOf(again);
+          // Firefox takes the texts from clipboardData and leaves the files.
+          if (core.listFiles(pristine.transferFiles(carried)).length === 0) core.fillTransfer(carried, answer);
+          return again;
+        };
+        if (core.dispatchAgain(target, path, make)) insert(target, answer);
       });
     };
 
