@@ -16,6 +16,15 @@
   /** Looked up when it is needed: an update of the extension may take it away, and pages without photos are spared it. */
   const api = () => globalThis.browser ?? globalThis.chrome;
 
+  // As in page/core.js, which is in another world.
+  const PHOTO_NAME =
+    /\.(avifs?|bmp|dib|gif|hei[cf]s?|hif|ico|j2k|jfif|jp2|jpe|jpeg|jpg|jxl|pjp|pjpeg|png|ppm|psd|svg|tga|tif|tiff|webp)$/i;
+  const OTHER_NAME =
+    /\.(7z|avi|bz2|c|cfg|cpp|cs|css|csv|docx?|exe|gz|h|html?|ini|iso|java|js|json|log|md|mkv|mov|mp[34]|od[pst]|pdf|pptx?|py|rar|rs|sh|sql|tar|toml|ts|txt|wav|webm|xlsx?|xml|ya?ml|zip)$/i;
+  /** Nobody can look inside while the event waits, so what may be a photo is one here. */
+  const mayBePhoto = ({ type, name }) =>
+    /^image\//i.test(type) || PHOTO_NAME.test(name) || (/^(application\/octet-stream)?$/i.test(type) && !OTHER_NAME.test(name));
+
   let line = null; // to the guard
   let desk = null; // a promise of what page/desk.js gives
   let state = null; // a promise of page/desk.js's State, or of UNKNOWN
@@ -133,8 +142,7 @@
   function block(event) {
     const input = event.composedPath()[0];
     const files = (event.dataTransfer ?? event.clipboardData ?? input).files;
-    if (!files || ![...files].some(({ type, name }) => type.startsWith("image/") || /\.(hei[cf]|jxl)$/i.test(name))) return;
-    if (known?.on === false) return;
+    if (!files || ![...files].some(mayBePhoto) || known?.on === false) return;
     event.stopImmediatePropagation();
     event.preventDefault();
     if (input.files) input.value = "";

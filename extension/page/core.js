@@ -80,15 +80,25 @@
 
   const PHOTO_TYPE = /^image\//i;
   const PHOTO_NAME =
-    /\.(avif|bmp|dib|gif|heic|heif|ico|j2k|jfif|jp2|jpe|jpeg|jpg|jxl|pjp|pjpeg|png|ppm|psd|svg|tga|tif|tiff|webp)$/i;
+    /\.(avifs?|bmp|dib|gif|hei[cf]s?|hif|ico|j2k|jfif|jp2|jpe|jpeg|jpg|jxl|pjp|pjpeg|png|ppm|psd|svg|tga|tif|tiff|webp)$/i;
+  const OTHER_NAME =
+    /\.(7z|avi|bz2|c|cfg|cpp|cs|css|csv|docx?|exe|gz|h|html?|ini|iso|java|js|json|log|md|mkv|mov|mp[34]|od[pst]|pdf|pptx?|py|rar|rs|sh|sql|tar|toml|ts|txt|wav|webm|xlsx?|xml|ya?ml|zip)$/i;
+  const NO_TYPE = /^(application\/octet-stream)?$/i;
 
   /** Is this file a photo by its type or, since a browser knows few types by heart, by its name? */
   const isPhoto = (file) =>
     pristine.matches(PHOTO_TYPE, pristine.fileType(file)) !== null ||
     pristine.matches(PHOTO_NAME, pristine.fileName(file)) !== null;
 
+  /** Is it one, or may it be, as far as type and name tell? Then its first bytes are looked at (page/pick.js). */
+  const mayBePhoto = (file) =>
+    isPhoto(file) ||
+    (pristine.matches(NO_TYPE, pristine.fileType(file)) !== null &&
+      pristine.matches(OTHER_NAME, pristine.fileName(file)) === null);
+
+  /** Is anything among these files to be held? */
   const hasPhoto = (files) => {
-    for (let i = 0; i < files.length; i += 1) if (isPhoto(files[i])) return true;
+    for (let i = 0; i < files.length; i += 1) if (mayBePhoto(files[i])) return true;
     return false;
   };
 
@@ -267,7 +277,8 @@
     lastId += 1;
     const photos = bareArray();
     for (let i = 0; i < files.length; i += 1) {
-      if (isPhoto(files[i])) photos[photos.length] = { __proto__: null, index: i, file: files[i] };
+      const file = files[i];
+      if (mayBePhoto(file)) photos[photos.length] = { __proto__: null, index: i, file, isSure: isPhoto(file) };
     }
     waiting[lastId] = { __proto__: null, files, settle };
     send({ __proto__: null, name: "photos", id: lastId, photos, folder: about.folder === true });
@@ -366,7 +377,7 @@
     for (let i = 0; i < held.files.length; i += 1) {
       const answer = outcome[i];
       let file = null; // a photo without an answer stays out: fail closed
-      if (!isPhoto(held.files[i]) || answer?.use === "original") file = held.files[i];
+      if (!mayBePhoto(held.files[i]) || answer?.use === "original") file = held.files[i];
       else if (answer?.use === "protected") file = asPicked(answer.blob, held.files[i]);
       if (!file) continue;
       places[files.length] = i;

@@ -5,7 +5,7 @@
 (() => {
   "use strict";
 
-  const { Overlay, PhotoError, Pick } = globalThis.pmask;
+  const { Overlay, PhotoError, Pick, sortOut } = globalThis.pmask;
   const WARM_AGAIN_MS = 60_000;
   const COUNT_MS = 150; // between two counts for the badge
   const LATER_MS = 1500; // at most, for what can wait until the photos are handed over
@@ -100,8 +100,8 @@
     const warn = (event) => event.preventDefault();
     const watchLeaving = () => (picks.size > 0 ? window.addEventListener : window.removeEventListener).call(window, "beforeunload", warn);
 
-    async function begin(id, files, folder, { originals, review }) {
-      const pick = new Pick(files, askForPhoto, {
+    async function begin(id, { photos, others }, folder, { originals, review }) {
+      const pick = new Pick(photos, askForPhoto, {
         changed(_, photo) {
           overlay.update(pick);
           count(photo);
@@ -110,7 +110,7 @@
           picks.delete(id);
           watchLeaving();
           overlay.stepAside();
-          line.postMessage({ name: "settled", id, answers });
+          line.postMessage({ name: "settled", id, answers: answers && [...answers, ...others] });
           overlay.finish(pick);
         },
       }, { review: Boolean(review) });
@@ -153,9 +153,9 @@
 
     const messages = {
       async photos({ id, photos, folder }) {
-        const now = await state();
+        const [now, sorted] = await Promise.all([state(), sortOut(photos)]);
         if (forgotten.delete(id)) return;
-        if (now.on) await begin(id, photos, folder, now);
+        if (now.on && sorted.photos.length > 0) await begin(id, sorted, folder, now);
         else line.postMessage({ name: "settled", id, answers: photos.map(({ index }) => ({ index, use: "original" })) });
       },
       forget({ id }) {

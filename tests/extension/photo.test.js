@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { runPageScript } from "./stand_ins.js";
+import { runPageScripts } from "./stand_ins.js";
 
-const { Photo, PhotoError } = await runPageScript("page/photo.js");
+const { Photo, PhotoError } = await runPageScripts("page/photo.js");
 
 /** A photo whose questions are answered by `script`: per name, a list of values or errors; the last one repeats. */
 function photoWith(script, clock = {}) {

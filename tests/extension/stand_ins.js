@@ -22,10 +22,10 @@ async function asModule(url) {
   return made.get(url.href);
 }
 
-/** Runs one of the page's scripts as the browser does, and gives what it left for the next. */
-export async function runPageScript(path) {
+/** Runs some of the page's scripts as the browser does, and gives what they left for the next. */
+export async function runPageScripts(...paths) {
   const context = vm.createContext({ Blob, File, crypto, setTimeout, clearTimeout });
-  vm.runInContext(await readFile(new URL(path, EXTENSION), "utf8"), context);
+  for (const path of paths) vm.runInContext(await readFile(new URL(path, EXTENSION), "utf8"), context);
   return context.pmask;
 }
 

@@ -233,6 +233,16 @@ def test_one_file_talks_to_the_daemon_and_one_touches_storage():
     assert (talking, storing) == ({"daemon.js"}, {"store.js"})
 
 
+def test_guard_and_bridge_agree_on_what_may_be_a_photo():
+    """They live in two worlds: the bridge stands in where the guard does not."""
+    found = [
+        re.findall(r"const (?:PHOTO|OTHER)_NAME =\s+(\S+);", (EXTENSION / "page" / name).read_text(encoding="utf-8"))
+        for name in ("core.js", "bridge.js")
+    ]
+    assert len(found[0]) == 2
+    assert found[0] == found[1]
+
+
 def test_nothing_builds_markup_or_code_from_text():
     """innerHTML, eval and script tags are how a page's file name would become the page's code."""
     for path in SCRIPTS:
