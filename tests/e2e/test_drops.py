@@ -107,6 +107,59 @@ async def test_a_photo_dropped_on_an_input_is_protected(guarded, demo, photos):
     assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
 
 
+async def copy_cells(page, photo):
+    """Puts on the clipboard what a spreadsheet does: text, markup, and a picture of both."""
+    await page.copy_image(photo)  # asks for the right to
+    encoded = base64.b64encode(photo.read_bytes()).decode()
+    await page.evaluate(
+        f"fetch('data:image/png;base64,{encoded}').then((r) => r.blob()).then((png) => navigator.clipboard.write("
+        "[new ClipboardItem({'image/png': png, 'text/plain': new Blob(['A1'], {type: 'text/plain'}),"
+        " 'text/html': new Blob(['<b>A1</b>'], {type: 'text/html'})})])).then(() => true)"
+    )
+
+
+@pytest.mark.parametrize("field", ["<textarea></textarea>", "<input>", "<div contenteditable>.</div>"])
+async def test_text_that_comes_with_a_picture_is_pasted(guarded, demo, photos, field):
+    """As the browser does where the page leaves a paste alone: who copies cells wants their text."""
+    page = await guarded.open(demo.url())
+    await page.evaluate(f"document.body.innerHTML = {field!r}")
+    await copy_cells(page, photos["käthe.png"])
+    await page.click("document.body.firstChild")
+    await page.paste()
+    await page.wait_for("/A1/.test(document.body.firstChild.value ?? document.body.firstChild.textContent)")
+    assert await page.evaluate("document.images.length") == 0
+
+
+async def test_a_pasted_photo_stays_where_it_was_pasted(guarded, daemon, demo, photos):
+    """The person writes on somewhere else meanwhile, and is not disturbed there."""
+    page = await guarded.open(demo.url())
+    await page.evaluate("document.body.innerHTML = '<p contenteditable>one</p><p contenteditable>two</p>'")
+    daemon.engine.seconds = 3
+    await page.copy_image(photos["käthe.png"])
+    await page.click("document.body.firstChild")
+    await page.paste()
+    await Card(page).wait_for("Hiding the signatures")
+    await page.click("document.body.lastChild")
+    await page.wait_for("document.images.length === 1")
+    assert await page.evaluate("document.body.firstChild.contains(document.images[0])")
+    await page.call("Input.insertText", {"text": "three"})
+    assert "three" in await page.evaluate("document.body.lastChild.textContent")
+
+
+async def test_a_pasted_photo_whose_field_is_gone_is_said(guarded, daemon, demo, photos):
+    """It must land nowhere else, and not be lost without a word."""
+    page = await guarded.open(demo.url())
+    await page.evaluate("document.body.innerHTML = '<p contenteditable>one</p><p contenteditable>two</p>'")
+    daemon.engine.seconds = 3
+    await page.copy_image(photos["käthe.png"])
+    await page.click("document.body.firstChild")
+    await page.paste()
+    await Card(page).wait_for("Hiding the signatures")
+    await page.evaluate("document.body.firstChild.remove()")
+    await Card(page).wait_for("The page took the field away")
+    assert await page.evaluate("document.images.length") == 0
+
+
 async def test_a_drop_comes_after_the_choice_before_it(guarded, daemon, demo, photos):
     """An input's last photo is the one that it got last."""
     page = await guarded.open(demo.url("react"))

@@ -14,13 +14,67 @@
     const NativeClipboardEvent = ClipboardEvent;
     const IMAGE = /^image\//i;
 
-    /** What the browser does with a paste that the page leaves alone: the photos go into the text that is edited. */
-    const insert = (target, files) => {
-      if (!(target instanceof HTMLElement) || !editable(target)) return;
+    // The caret is read and set by the page's own functions, should it have any: no photo passes there.
+    const rangeNow = () => {
+      const selection = getSelection();
+      return selection?.rangeCount > 0 ? selection.getRangeAt(0).cloneRange() : null;
+    };
+
+    /** Where somebody writes in a document or shadow root. */
+    const placeIn = (root) => ({ __proto__: null, root, field: root.activeElement, range: rangeNow() });
+
+    const isAt = ({ root, field, range }) => {
+      if (root.activeElement !== field) return false;
+      const now = rangeNow();
+      return !now || !range || now.compareBoundaryPoints(0, range) === 0; // 0: by their starts
+    };
+
+    const goTo = ({ root, field, range }) => {
+      if (root.activeElement !== field) field.focus({ preventScroll: true });
+      if (!range || !editable(field)) return; // other fields know their own caret
+      getSelection().removeAllRanges();
+      getSelection().addRange(range);
+    };
+
+    /** Has something written where the person pasted; who has gone elsewhere since finds the caret there again. */
+    const writeAt = (place, write) => {
+      if (isAt(place)) {
+        write();
+        return;
+      }
+      const elsewhere = placeIn(document);
+      goTo(place);
+      write();
+      place.range = rangeNow(); // what comes next comes behind it
+      goTo(elsewhere);
+    };
+
+    /** The text is what a browser prefers where a picture is only its likeness, as with cells of a table. */
+    const plainText = (texts) => {
+      for (let i = 0; i < texts.length; i += 1) if (texts[i].type === "text/plain") return texts[i].text;
+      return "";
+    };
+
+    /** What the browser does with a paste that the page leaves alone: it goes into the text that is edited. */
+    const insert = (place, files, texts) => {
+      const { field } = place;
+      const isField = field instanceof HTMLElement && (editable(field) || "selectionStart" in field);
+      if (!isField) return;
+      if (!pristine.connected(field)) {
+        core.fieldGone();
+        return;
+      }
+      const text = plainText(texts);
+      if (text) {
+        // Without its formatting: markup from elsewhere, which the browser cleans, would bring its scripts.
+        writeAt(place, () => command(document, "insertText", false, text));
+        return;
+      }
+      if (!editable(field)) return;
       for (let i = 0; i < files.length; i += 1) {
         const reader = new FileReader(); // the page's own, should it have one: these files are for the page to read
         // insertImage, unlike insertHTML, is open to pages with Trusted Types.
-        const put = () => command(document, "insertImage", false, reader.result);
+        const put = () => writeAt(place, () => command(document, "insertImage", false, reader.result));
         pristine.listen(reader, "load", put);
         reader.readAsDataURL(files[i]);
       }
@@ -37,6 +91,7 @@
       pristine.prevent(event);
       const path = pristine.path(event);
       const target = core.innermost(path[0], pristine.activeIn);
+      const place = placeIn(pristine.root(target));
       core.hold(files, { __proto__: null }, (answer) => {
         if (!answer) return;
         const make = () => {
@@ -48,7 +103,7 @@
           if (core.listFiles(pristine.transferFiles(carried)).length === 0) core.fillTransfer(carried, answer);
           return again;
         };
-        if (core.dispatchAgain(target, path, make)) insert(target, answer);
+        if (core.dispatchAgain(target, path, make)) insert(place, answer, texts);
       });
     };
 
