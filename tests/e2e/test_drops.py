@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 
 import pytest
@@ -171,6 +172,34 @@ async def test_a_drop_comes_after_the_choice_before_it(guarded, daemon, demo, ph
     await drop(page, [photos["third.webp"]])
     files = await demo.wait_for(2)
     assert ["eileen.jpg", "third.webp"] == [file.name for file in files]
+
+
+async def test_a_picture_of_the_page_is_moved_as_ever(page, demo, photos):
+    """Chromium puts its file into the drag, but nobody uploads it; the next drag from outside is one again."""
+    encoded = base64.b64encode(photos["käthe.png"].read_bytes()).decode()
+    await page.evaluate(
+        f"document.body.prepend(Object.assign(new Image(), {{width: 90, src: 'data:image/png;base64,{encoded}'}}));"
+        "addEventListener('drop', ({ isTrusted }) => { window.trusted = isTrusted }, true)"
+    )
+    x, y = await page.middle_of("document.images[0]")
+    await page.call("Input.setInterceptDrags", {"enabled": True})
+    mouse = {"x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
+    async with page._line.event("Input.dragIntercepted", page.session) as dragged:
+        await page.call("Input.dispatchMouseEvent", {"type": "mousePressed", **mouse})
+        for step in (5, 15, 25):
+            await page.call("Input.dispatchMouseEvent", {"type": "mouseMoved", **mouse, "x": x + step})
+        data = (await asyncio.wait_for(dragged, 15))["data"]
+    await page.call("Input.setInterceptDrags", {"enabled": False})
+    data["files"] = [str(photos["käthe.png"])]  # which the browser adds where nobody intercepts
+    x, y = await page.middle_of(ZONE)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        await page.call("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+    await demo.wait_for(1)
+    assert await page.evaluate("window.trusted") is True
+    assert await Card(page).text() == ""
+    await drop(page, [photos["eileen.jpg"]])
+    [_, file] = await demo.wait_for(2)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
 
 
 async def test_a_pasted_photo_is_protected(page, demo, photos):

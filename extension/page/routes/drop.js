@@ -24,11 +24,26 @@
       core.giveToInput(target, files, true);
     };
 
+    let isOwnDrag = false; // of something that this page shows
+    const endDrag = () => (isOwnDrag = false);
+    const onDragStart = (event) => {
+      if (!event.isTrusted) return;
+      isOwnDrag = true;
+      // What was dragged may be out of the document at the end, or never have moved; then the next move of the pointer,
+      // which stands still during a drag, says that it is over.
+      pristine.listen(pristine.path(event)[0], "dragend", endDrag, { __proto__: null, once: true });
+      pristine.listen(window, "pointermove", endDrag, { __proto__: null, capture: true, passive: true, once: true });
+    };
+
     const onDrop = (event) => {
       if (!event.isTrusted || core.isOff()) return;
       const transfer = transferOf(event);
       if (!transfer) return;
       const { files, texts, folder } = core.readTransfer(transfer);
+      const wasOwn = isOwnDrag;
+      endDrag();
+      // Chromium adds the picture's file to its address and markup: the page has it already, and it may only be moved.
+      if (wasOwn && texts.length > 0) return;
       if (!folder && !core.hasPhoto(files)) return;
 
       pristine.stop(event);
@@ -83,7 +98,10 @@
     core.wrap(DataTransferItem.prototype, "getAsFileSystemHandle", () => {}, handleOf);
     core.wrap(DataTransferItem.prototype, "webkitGetAsEntry", () => {}, entryOf);
 
-    const watch = (target) => pristine.listen(target, "drop", onDrop, { __proto__: null, capture: true });
+    const watch = (target) => {
+      pristine.listen(target, "drop", onDrop, { __proto__: null, capture: true });
+      pristine.listen(target, "dragstart", onDragStart, { __proto__: null, capture: true, passive: true });
+    };
     core.watchWindow(watch);
   };
 })();
