@@ -187,6 +187,16 @@ async def test_the_form_is_held_while_a_photo_is_pending(guarded, daemon, demo, 
     assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
 
 
+async def test_a_form_that_is_read_too_early_is_said(guarded, daemon, demo, photos):
+    """A page that sends `FormData` of its own accord sends it without the photo, and no browser lets us hold that."""
+    page = await guarded.open(demo.url())
+    daemon.engine.seconds = 2
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    await page.evaluate("new FormData(document.getElementById('form')).get('photo').size")
+    await Card(page).wait_for("Not sent yet")
+
+
 @pytest.mark.parametrize(
     "message", ["{name: 'set', values: {enabled: %s}}", "{name: 'setSite', site: 'demo', on: %s}"], ids=["all", "site"]
 )

@@ -18,6 +18,7 @@
       pristine.listen(target, "change", onPick, options);
       pristine.listen(target, "submit", onSubmit, options);
       pristine.listen(target, "reset", onReset, options);
+      pristine.listen(target, "formdata", onFormData, options);
       pristine.listen(target, "click", onClick, options);
     };
 
@@ -68,6 +69,11 @@
       pristine.prevent(event);
       pristine.stop(event);
       core.submitHeld();
+    };
+
+    /** Nothing keeps a page from reading a form too early, so the person is told. */
+    const onFormData = (event) => {
+      if (isPending(pristine.path(event)[0])) core.submitHeld();
     };
 
     const onReset = (event) => core.forgetFor(isIn(pristine.path(event)[0]));
