@@ -150,10 +150,17 @@
   }
 
   const OPENERS = ["click", "drop", "input"];
+  const ENTRIES = [...OPENERS, "dragenter", "keydown", "contextmenu"]; // what comes before a photo, in a closed root
+
+  /** Shows the guard a closed root, by something in it: only `submitter` passes a node of such a root on as it is. */
+  function showRoot(root) {
+    const inside = [...root.children].find((node) => node instanceof HTMLElement);
+    if (inside) bell.dispatchEvent(new SubmitEvent("root", { submitter: inside }));
+  }
 
   /**
    * A closed root that no script has made (a clone's, or the parser's) is hidden from the guard, but not from us. What opens
-   * its input names its host. Where the guard does know the root, it stands there already, in front of this.
+   * its input, or comes before a drop or a paste, names its host. Where the guard stands, it stands in front of this.
    */
   function watchClosed(event) {
     const [host] = event.composedPath();
@@ -161,9 +168,10 @@
     const root = api().dom?.openOrClosedShadowRoot(host) ?? host.openOrClosedShadowRoot;
     if (!root || root.mode === "open") return;
     wakeQuietly();
+    showRoot(root);
     const inRoot = (inner) => inner.isTrusted && block(inner);
     for (const type of ["input", "change"]) root.addEventListener(type, inRoot, true);
-    for (const type of OPENERS) root.addEventListener(type, watchClosed, true); // roots in roots
+    for (const type of ENTRIES) root.addEventListener(type, watchClosed, true); // roots in roots
   }
 
   const isPicker = (node) => (node.localName === "label" ? node.control : node)?.type === "file";
@@ -180,11 +188,12 @@
 
   function hear(event) {
     if (event.isTrusted) meet();
-    if (isSign(event)) {
+    const sign = isSign(event);
+    if (sign) {
       if (event.isTrusted && SURE.includes(event.type)) wake().then((there) => there.warm(), () => {});
       else wakeQuietly();
     }
-    if (OPENERS.includes(event.type)) watchClosed(event);
+    if (sign || OPENERS.includes(event.type)) watchClosed(event);
     // Where the guard stands, photos' events never come here: it takes them first.
     if (!stands && event.isTrusted && TAKEN.includes(event.type)) block(event);
   }

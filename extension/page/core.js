@@ -173,8 +173,16 @@
 
   const closedRoots = new WeakMap(); // host -> its root, which an event that left it does not name
 
-  /** Remembers a shadow root that the page has made or asked for. */
-  const noteRoot = (host, root) => pristine.mapSet(closedRoots, host, root);
+  const rootWatchers = bareArray();
+
+  /** Has `watch` called with each shadow root that becomes known. */
+  const watchRoots = (watch) => (rootWatchers[rootWatchers.length] = watch);
+
+  /** Remembers a shadow root that the page has made or asked for, or that the bridge has shown. */
+  const noteRoot = (host, root) => {
+    pristine.mapSet(closedRoots, host, root);
+    for (let i = 0; i < rootWatchers.length; i += 1) rootWatchers[i](root);
+  };
 
   /** The element in which an event began, also where that is in closed shadow roots. `inside(root)` looks into one. */
   const innermost = (target, inside) => {
@@ -405,11 +413,16 @@
       for (let i = 0; i < unsent.length; i += 1) pristine.post(port, unsent[i]);
       unsent.length = 0;
     };
+    const onRoot = (event) => {
+      const root = pristine.root(event.submitter);
+      noteRoot(pristine.rootHost(root), root);
+    };
     const onOffer = (event) => {
       pristine.stop(event);
       if (stands) pristine.prevent(event);
       bell = event.relatedTarget;
       pristine.listen(bell, "line", onLine);
+      pristine.listen(bell, "root", onRoot);
       if (unsent.length > 0) pristine.dispatch(bell, new pristine.Event("ring"));
     };
     pristine.listen(window, "pmask-line", onOffer, { __proto__: null, capture: true, once: true });
@@ -429,6 +442,7 @@
     isFileInput,
     giveToInput,
     noteRoot,
+    watchRoots,
     innermost,
     wrap,
     lookNative,

@@ -3,6 +3,11 @@
 const FRAME_PAGE = "/pmask-demo/pages/frame.html";
 const frame = (properties) => put("iframe", { id: "frame", ...properties });
 const inputMarkup = '<input type="file" multiple style="width:280px;height:60px" onchange="parent.send(this.files)">';
+const clone = (markup) => {
+  const template = put("template");
+  template.setHTMLUnsafe(markup);
+  document.querySelector("main").append(template.content.cloneNode(true));
+};
 const loaded = (element) => new Promise((done) => element.addEventListener("load", done, { once: true }));
 const readFile = (file, how) =>
   new Promise((done) => {
@@ -59,13 +64,10 @@ const ROUTES = {
     host.setHTMLUnsafe(markup);
     host.firstChild.shadowRoot.addEventListener("change", (event) => send(event.target.files));
   },
-  "shadow-cloned"() {
-    const template = put("template");
-    template.setHTMLUnsafe(
+  "shadow-cloned": () =>
+    clone(
       '<div id="pick"><template shadowrootmode="closed" shadowrootclonable><input type="file" multiple onchange="send(this.files)"></template></div>',
-    );
-    document.querySelector("main").append(template.content.cloneNode(true));
-  },
+    ),
   async "reopened-shadow-cloned"() {
     await loaded(window);
     document.open();
@@ -219,6 +221,12 @@ const ROUTES = {
     const host = put("div", { id: "zone", className: "zone" });
     dropZone((transfer) => [...transfer.files], host.attachShadow({ mode: "closed" })).style.height = "80px";
   },
+  "drop-cloned-shadow": () =>
+    clone(
+      '<div id="zone"><template shadowrootmode="closed" shadowrootclonable>' +
+        '<div class="zone" style="height:80px" ondragenter="event.preventDefault()" ondragover="event.preventDefault()" ' +
+        'ondrop="event.preventDefault(); send(event.dataTransfer.files)"></div></template></div>',
+    ),
   "drop-window"() {
     put("div", { id: "zone", className: "zone" });
     addEventListener("dragover", (event) => event.preventDefault());
@@ -296,6 +304,11 @@ const ROUTES = {
     field.style.height = "80px";
     field.addEventListener("paste", (event) => send([...event.clipboardData.files]));
   },
+  "paste-cloned-shadow": () =>
+    clone(
+      '<div id="paste" class="zone"><template shadowrootmode="closed" shadowrootclonable>' +
+        '<div tabindex="0" style="height:80px" onpaste="send(event.clipboardData.files)"></div></template></div>',
+    ),
   "clipboard-read"() {
     const onclick = async () => {
       const [item] = await navigator.clipboard.read();

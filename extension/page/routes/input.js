@@ -79,15 +79,11 @@
     const onReset = (event) => core.forgetFor(isIn(pristine.path(event)[0]));
 
     // What the page does that would otherwise put its listener, or its tree, out of our sight.
-    core.wrap(Element.prototype, "attachShadow", () => {}, (host, root) => {
-      core.noteRoot(host, root);
-      watch(root);
-    });
-    // A closed root that the parser made is reached by this getter alone.
+    core.watchRoots(watch);
+    core.wrap(Element.prototype, "attachShadow", () => {}, (host, root) => core.noteRoot(host, root));
+    // By a script, a closed root that the parser made is reached by this getter alone.
     const ofInternals = (_internals, root) => {
-      if (!root) return;
-      core.noteRoot(pristine.rootHost(root), root);
-      watch(root);
+      if (root) core.noteRoot(pristine.rootHost(root), root);
     };
     core.wrap(ElementInternals.prototype, "shadowRoot", () => {}, ofInternals);
     core.wrap(
