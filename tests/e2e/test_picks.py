@@ -195,6 +195,7 @@ async def test_a_form_that_is_read_too_early_is_said(guarded, daemon, demo, phot
     await Card(page).wait_for("Hiding the signatures")
     await page.evaluate("new FormData(document.getElementById('form')).get('photo').size")
     await Card(page).wait_for("Not sent yet")
+    await page.wait_for("document.getElementById('photo').files.length === 1")
 
 
 @pytest.mark.parametrize(
