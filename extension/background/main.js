@@ -1,7 +1,7 @@
 // The background's entry: listeners only, at top level, so that the browser can wake it for any of them.
 
 import { api } from "./api.js";
-import { announce, answer } from "./messages.js";
+import { announce, answer, markStale } from "./messages.js";
 import { syncScripts } from "./scripts.js";
 import * as store from "./store.js";
 import { showBadge, tabGone } from "./tabs.js";
@@ -23,6 +23,7 @@ api.runtime.onInstalled.addListener(async ({ reason }) => {
   if (reason === "install" && !(await store.read()).daemon) {
     await api.tabs.create({ url: api.runtime.getURL("welcome/welcome.html") });
   }
+  await markStale();
 });
 api.runtime.onStartup.addListener(prepare);
 api.tabs.onRemoved.addListener(tabGone);

@@ -26,6 +26,13 @@ export async function announce() {
   await Promise.allSettled(open.map(({ id }) => api.tabs.sendMessage(id, { name: "state-changed" })));
 }
 
+/** Marks the pages that were open before the extension came, or came anew: their photos go up as they are. */
+export async function markStale() {
+  const url = (await allSites(await store.read())).flatMap(({ matches }) => matches);
+  const open = await api.tabs.query({ url, discarded: false });
+  await Promise.all(open.map(async ({ id }) => (await tabs.isStale(id)) && tabs.showStale(id)));
+}
+
 /** What works on photos in a page, in the order in which one builds on another. Pages without photos are spared it. */
 export const DESK = ["page/photo.js", "page/pick.js", "page/overlay.js", "page/desk.js"];
 
@@ -111,6 +118,7 @@ export const MESSAGES = {
 
   // From the popup, the options page and the welcome page.
 
+  isStale: { from: "extension", run: ({ tab }) => tabs.isStale(tab) },
   overview: {
     from: "extension",
     async run({ url, tab }) {

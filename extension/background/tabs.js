@@ -75,8 +75,26 @@ export function badgeOf({ pending, failed, done }) {
   return { text: null, color: COLOURS.off, title: name };
 }
 
-async function showTally(tabId) {
-  const { text, color, title } = badgeOf(await tallyOf(tabId));
+const showTally = async (tabId) => showOn(tabId, badgeOf(await tallyOf(tabId)));
+
+/** Is this tab's page without PMask, though PMask may be there? Only a reload brings it in. */
+export async function isStale(tabId) {
+  const isThere = () => globalThis.pmask !== undefined; // page/bridge.js
+  try {
+    const [{ result }] = await api.scripting.executeScript({ target: { tabId }, func: isThere, injectImmediately: true });
+    return !result;
+  } catch {
+    return false; // a page of the browser's own, as where there is no network
+  }
+}
+
+/** The browser takes this badge away with the page. */
+export function showStale(tabId) {
+  const title = `${api.i18n.getMessage("extension_short")}: ${api.i18n.getMessage("page_stale")}`;
+  return showOn(tabId, { text: "!", color: COLOURS.failed, title });
+}
+
+async function showOn(tabId, { text, color, title }) {
   // The tab may have gone in between.
   await Promise.allSettled([
     api.action.setBadgeText({ tabId, text }),

@@ -6,6 +6,8 @@
 (() => {
   "use strict";
 
+  globalThis.pmask ??= {}; // page/desk.js's files meet there; until then it tells the popup that PMask is in this page
+
   const TRIES = 3; // to fetch the desk
   const PATIENCE_MS = 5000; // for one of them
   const PAUSE_MS = 500;

@@ -48,6 +48,8 @@ async function show() {
     const origins = { origins: site.matches };
     at("unseen").hidden = await api.permissions.contains(origins);
     at("allow").onclick = () => api.permissions.request(origins).then(show);
+    at("stale").hidden = !enabled || !site.on || !at("unseen").hidden || !(await ask("isStale", { tab: tab.id }));
+    at("reload").onclick = () => api.tabs.reload(tab.id).then(() => window.close());
   }
   at("here").textContent = hereWords(tally);
   at("here").hidden = !at("here").textContent;

@@ -164,6 +164,43 @@ async def test_the_popup_shows_this_page(guarded, daemon, demo, photos):
     await popup.wait_for("!document.getElementById('off-note').hidden")
 
 
+async def test_a_page_that_was_open_before_the_extension(daemon, demo):
+    """Its photos go up as they are: the popup says so behind a switch that says "on", and the badge at an update."""
+    async with await browsers.launch("chromium", extension=EXTENSION, public_ports=[demo.port]) as browser:
+        extensions = await browser.open("chrome://extensions/")
+        popup_url = browser.extension_url("popup/popup.html")
+        switch = "new Promise((done) => chrome.management.setEnabled({id!r}, {on}, () => done(true)))"
+        await extensions.evaluate(switch.format(id=popup_url.split("/")[2], on="false"))
+        page = await browser.open(demo.url("react"))
+        await extensions.evaluate(switch.format(id=popup_url.split("/")[2], on="true"))
+        popup = await browser.open("about:blank")
+        stale = "document.getElementById('stale').checkVisibility()"
+        await page.call("Page.bringToFront")
+        await popup.goto(popup_url)
+        await popup.wait_for(stale)
+        async with page._line.event("Page.loadEventFired", page.session) as reloaded:
+            await popup.evaluate("setTimeout(() => document.getElementById('reload').click()), null")
+            await asyncio.wait_for(reloaded, 15)
+        popup = await browser.open("about:blank")
+        await page.call("Page.bringToFront")
+        await popup.goto(popup_url)
+        await popup.wait_for("document.querySelector('#status.bad') !== null")
+        assert not await popup.evaluate(stale)
+
+        badge = (
+            "chrome.tabs.query({url: '*://127.0.0.1/*'}).then(([tab]) => chrome.action.getBadgeText({tabId: tab.id}))"
+        )
+        assert "" == await popup.evaluate(badge)
+        config = "{inDeveloperMode: true}"  # else the browser switches off what it reloads from a folder
+        await extensions.evaluate(f"chrome.developerPrivate.updateProfileConfiguration({config})")
+        await popup.evaluate("setTimeout(() => chrome.runtime.reload(), 50), null")
+        await asyncio.sleep(1.5)
+        popup = await browser.open(popup_url)
+        await popup.wait_for(f"{badge}.then((text) => text === '!')")
+        await page.call("Page.reload")
+        await popup.wait_for(f"{badge}.then((text) => text === '')")
+
+
 @pytest.mark.parametrize("kind", ["chromium", "firefox"])
 async def test_the_welcome_leads_to_a_first_photo(fresh, daemon, photos, kind):
     """After the installation: is the server there, pair, try it on a photo that goes nowhere."""
