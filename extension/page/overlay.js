@@ -39,6 +39,7 @@
   const VIEW_PX = [776, 520];
   const FACE_SHARE = 2.6; // the view around a face is so many times as wide as the face
   const ASIDE_MS = 300;
+  const ALONE = "dialog:modal, :fullscreen"; // beside one of these all is inert
   const NO_RETRY = ["folder", "reload"]; // trying again cannot help
 
   const STYLE = `
@@ -720,21 +721,45 @@
     }
 
     #mount() {
-      if (!this.#host) {
-        this.#build(placeFor().ownerDocument);
+      if (this.#host) this.#putBack();
+      else {
+        this.#build(outermost());
         this.#keeping = setInterval(() => this.#keep(), KEEP_MS);
+        this.#keep();
       }
       this.#card.classList.remove("fading");
-      this.#keep();
     }
 
-    /** Puts the card back when the page has thrown it out, hidden it, disabled it, or opened a dialog over it. */
     #keep() {
-      const place = placeFor();
+      this.#putBack();
+      if (!this.#card.matches(".aside") && !this.#takesClicks()) this.#raise();
+    }
+
+    /** Puts the card back when the page has thrown it out, hidden it or disabled it. */
+    #putBack() {
+      const page = outermost();
       for (const { name } of [...this.#host.attributes]) if (name !== "popover") this.#host.removeAttribute(name);
       if (this.#host.popover !== "manual") this.#host.popover = "manual";
-      if (this.#host.parentNode !== place) place.append(this.#host);
+      const isAtHome = this.#host.ownerDocument === page && this.#host.parentNode?.matches?.(`:root, ${ALONE}`);
+      if (!isAtHome) page.documentElement.append(this.#host);
       if (!this.#host.matches(":popover-open")) this.#host.showPopover();
+    }
+
+    /** Not where something lies over it, or where all else is inert. */
+    #takesClicks() {
+      const { x, y, width, height } = this.#card.getBoundingClientRect();
+      return this.#host.getRootNode().elementFromPoint(x + width / 2, y + height / 2) === this.#host;
+    }
+
+    /** Puts the card above whatever came over it, or into that beside which nothing can be pressed. */
+    #raise() {
+      const page = outermost();
+      for (const place of [this.#host.parentNode, page.documentElement, ...thoseAlone(page)]) {
+        if (this.#host.parentNode !== place) place.append(this.#host);
+        this.#host.hidePopover();
+        this.#host.showPopover();
+        if (this.#takesClicks()) return;
+      }
     }
 
     #build(ownerDocument) {
@@ -765,15 +790,31 @@
     }
   }
 
-  /** Where the card goes: in the outermost frame that we may touch, and in its open modal dialog, beside which all is inert. */
-  function placeFor() {
+  /** The page in which the card stands: the outermost frame that we may touch. */
+  function outermost() {
     let view = window;
     try {
       while (view !== view.parent && view.parent.document.documentElement) view = view.parent;
     } catch {
       // The frame above is of another origin.
     }
-    return [...view.document.querySelectorAll("dialog:modal")].at(-1) ?? view.document.documentElement;
+    return view.document;
+  }
+
+  /** The elements that are ALONE, also those in shadow roots. @param {Document | ShadowRoot} root */
+  function thoseAlone(root) {
+    const inner = [...root.querySelectorAll("*")].map(shadowOf).filter(Boolean);
+    return [...root.querySelectorAll(ALONE), ...inner.flatMap(thoseAlone)];
+  }
+
+  /** An element's shadow root, also a closed one. */
+  function shadowOf(element) {
+    if (!api.dom) return element.openOrClosedShadowRoot; // Firefox
+    try {
+      return api.dom.openOrClosedShadowRoot(element);
+    } catch {
+      return null; // SVG, or the extension's API is gone
+    }
   }
 
   function styleFor(ownerDocument) {

@@ -299,6 +299,13 @@ async def test_dark_light_and_reduced_motion(page, daemon, photos):
         "host.removeAttribute('popover')",
         "host.style.cssText = 'opacity: 0 !important; transform: scale(0) !important; display: none !important'",
         "(() => { const d = document.createElement('dialog'); document.body.append(d); d.showModal() })()",
+        "(() => { const d = document.createElement('dialog'), root = document.createElement('div');"
+        " document.body.append(root); root.attachShadow({ mode: 'closed' }).append(d); d.showModal() })()",
+        "(() => { const [a, b] = [0, 1].map(() => document.createElement('dialog'));"
+        " document.body.append(a, b); b.showModal(); a.showModal() })()",
+        "(() => { const p = document.createElement('div'); p.popover = 'manual'; document.body.append(p);"
+        " p.style = 'width: 100vw; height: 100vh'; p.showPopover() })()",
+        "document.body.requestFullscreen()",
     ],
 )
 async def test_a_page_cannot_do_away_with_the_card(page, daemon, demo, photos, attack):
@@ -307,7 +314,9 @@ async def test_a_page_cannot_do_away_with_the_card(page, daemon, demo, photos, a
     await page.choose(INPUT, [photos["eileen.jpg"]])
     card = Card(page)
     await card.wait_for("not running")
-    await page.evaluate(f"(() => {{ const host = document.querySelector('[popover]'); {attack}; return true }})()")
+    await page.evaluate(
+        f"(async () => {{ const host = document.querySelector('[popover]'); await ({attack}); return true }})()"
+    )
     await asyncio.sleep(1)
     visible = (
         "function () { return this.checkVisibility({ opacityProperty: true }) && this.getBoundingClientRect().width }"
