@@ -40,6 +40,12 @@
   const FACE_SHARE = 2.6; // the view around a face is so many times as wide as the face
   const ASIDE_MS = 300;
   const ALONE = "dialog:modal, :fullscreen"; // beside one of these all is inert
+  /** Events in the card that are no business of the page: it would close its own dialog on a click beside it, or call the keyboard back. */
+  const OWN = [
+    "click", "mousedown", "mouseup", "pointerdown", "pointerup", "touchstart", "touchend", "keydown", "keyup", "keypress", "focus", "focusin",
+    "focusout", "change", "input",
+  ]; // prettier-ignore
+  const HEARD = ["click", "pointerdown", "keydown", "keyup"]; // those to which the card itself listens
   const NO_RETRY = ["folder", "reload"]; // trying again cannot help
 
   const STYLE = `
@@ -504,9 +510,13 @@
 
   const PAIRING = ["not_paired", "unauthorised", "forbidden_origin"];
 
+  const handed = new WeakSet(); // likenesses of the person's events, see Overlay
+
+  /** A click that the page made up is not the person's. */
+  const isPersons = (event) => event.isTrusted || handed.has(event);
+
   function button(key, look, act) {
-    // A click that the page made up is not the person's.
-    return h("button", { type: "button", class: look, click: (event) => event.isTrusted && act() }, words(key));
+    return h("button", { type: "button", class: look, click: (event) => isPersons(event) && act() }, words(key));
   }
 
   /** The code's own words, or those for anything unexpected. */
@@ -521,6 +531,7 @@
     #fading = 0;
     #noticing = 0;
     #keeping = 0;
+    #pressed = null; // the element in the card on which a mouse button went down last
 
     /**
      * Shows a pick. Without `choices.original` the card offers no original.
@@ -714,6 +725,7 @@
       clearTimeout(this.#fading);
       clearInterval(this.#keeping);
       this.view?.close();
+      if (this.#host) this.#watch(false);
       this.#host?.remove();
       this.#host = null;
       this.#card = null;
@@ -742,6 +754,7 @@
       if (this.#host.popover !== "manual") this.#host.popover = "manual";
       const isAtHome = this.#host.ownerDocument === page && this.#host.parentNode?.matches?.(`:root, ${ALONE}`);
       if (!isAtHome) page.documentElement.append(this.#host);
+      this.#watch(true); // document.open() has forgotten it; the browser drops repeats
       if (!this.#host.matches(":popover-open")) this.#host.showPopover();
     }
 
@@ -774,19 +787,48 @@
       this.footer = h("footer", { hidden: "" });
       this.note = h("p", { class: "notice", hidden: "" });
       this.live = h("div", { class: "live", role: "status", "aria-live": "polite" });
-      this.close = h("button", { type: "button", class: "close", click: (event) => event.isTrusted && this.#close() }, "×");
+      this.close = h("button", { type: "button", class: "close", click: (event) => isPersons(event) && this.#close() }, "×");
       const header = h("header", {}, sign(), h("div", {}, this.headline, this.progress), this.close);
       this.#card = h("section", { class: "card", role: "region", tabindex: -1, "aria-label": words("extension_short") });
       this.#card.append(header, this.view.element, this.list, this.footer, this.note, this.live);
       this.#card.addEventListener("keydown", (event) => {
         if (event.key === "Escape") this.#close();
       });
-      // What happens in the card is no business of the page: it would close its own dialog on a click beside it.
-      const types = ["click", "mousedown", "mouseup", "pointerdown", "pointerup", "keydown", "keyup", "keypress", "focusin", "focusout", "change", "input"];
-      for (const type of types) {
-        this.#card.addEventListener(type, (event) => event.stopPropagation());
-      }
+      for (const type of OWN) this.#card.addEventListener(type, (event) => event.stopPropagation());
       root.append(this.#card);
+    }
+
+    /** In front of what the page has on its document: a focus trap stops every click beside its dialog. */
+    #watch(watching) {
+      const view = this.#host.ownerDocument.defaultView; // null: its frame has gone
+      for (const type of OWN) view?.[watching ? "addEventListener" : "removeEventListener"](type, this.#take, true);
+    }
+
+    /**
+     * Ends an event in the card before the page has it, and hands the card its likeness. What the browser does by itself,
+     * such as ticking a box, it still does. A host within a closed root of the page is not seen from here: its events come
+     * to the card as they are.
+     */
+    #take = (event) => {
+      if (!event.isTrusted || !event.composedPath().includes(this.#host)) return;
+      event.stopImmediatePropagation();
+      const inner = this.#innerOf(event);
+      if (event.type === "mousedown") this.#pressed = inner;
+      if (event.type === "keydown") this.#pressed = null;
+      if (!inner || !HEARD.includes(event.type)) return;
+      if (event.type === "click" && (inner.localName !== "button" || (this.#pressed ?? inner) !== inner)) return;
+      const { detail, key, pointerId } = event;
+      const likeness = new event.constructor(event.type, { bubbles: true, cancelable: true, detail, key, pointerId });
+      handed.add(likeness);
+      if (!inner.dispatchEvent(likeness)) event.preventDefault();
+    };
+
+    /** What of the card an event is about; a click without a press is the keyboard's, or a screen reader's. */
+    #innerOf({ type, clientX, clientY }) {
+      const root = this.#card.getRootNode();
+      const isByFocus = clientX === undefined || (type === "click" && !this.#pressed);
+      const inner = isByFocus ? root.activeElement : root.elementFromPoint(clientX, clientY);
+      return this.#card.contains(inner) ? inner : null;
     }
   }
 

@@ -355,6 +355,44 @@ async def test_a_page_cannot_press_the_buttons(page, daemon, demo, photos):
     assert "not running" in await card.text()
 
 
+# As focus-trap of npm does it: on the document, in the capture phase.
+TRAP = """
+  const seen = (window.seen = []);
+  const isBeside = (event) => {
+    const beside = !document.getElementById("root").contains(event.target);
+    if (beside) seen.push(event.type);
+    return beside;
+  };
+  const end = (event) => {
+    if (!isBeside(event)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  };
+  for (const type of ["mousedown", "touchstart", "click", "keydown"]) document.addEventListener(type, end, { capture: true, passive: false });
+  document.addEventListener("focusin", (event) => isBeside(event) && document.getElementById("photo").focus(), true);
+"""
+
+
+async def test_a_focus_trap_lets_the_card_alone(page, daemon, demo, photos):
+    """Many dialogs stop what happens beside them: the card works by mouse and keyboard, and the page sees none of it."""
+    await page.evaluate(f"(() => {{ {TRAP} return true }})()")
+    await daemon.stop()
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("not running")
+    await card.ask("function () { this.focus() }")
+    for expected in ("Cancel and close", "Try again", "Upload the original"):
+        await key(page, "Tab")
+        assert expected == await card.ask(FOCUSED)
+    await key(page, "Enter")
+    await demo.wait_for(1)
+    await page.choose(INPUT, [photos["käthe.png"]])
+    await card.wait_for("not running")
+    await card.press("Cancel and close")
+    await card.wait_gone()
+    assert [] == await page.evaluate("window.seen")
+
+
 async def test_a_file_that_is_no_image(page, demo, photos, tmp_path):
     """The error says which file it is, what is wrong, and what helps."""
     fake = tmp_path / "notes.jpg"
