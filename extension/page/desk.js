@@ -182,6 +182,7 @@
     const onHide = () => {
       lost = picks.size > 0;
       for (const pick of [...picks.values()]) pick.cancel();
+      overlay.leave();
       sendOutbox();
       lastCount = "";
       tell("count", { pending: 0, failed: 0, done: 0 }); // the next page may never have reason to speak

@@ -721,6 +721,11 @@
       this.#unmount();
     }
 
+    /** This frame goes. In the frame above, the card would stand for ever, with buttons of which nobody hears. */
+    leave() {
+      if (this.#host && this.#host.ownerDocument !== document) this.#unmount();
+    }
+
     #unmount() {
       clearTimeout(this.#fading);
       clearInterval(this.#keeping);

@@ -393,6 +393,21 @@ async def test_a_focus_trap_lets_the_card_alone(page, daemon, demo, photos):
     assert [] == await page.evaluate("window.seen")
 
 
+async def test_the_card_of_a_frame_goes_with_it(fresh, demo, photos):
+    """It stands in the page around the frame, where nobody would hear its buttons any more."""
+    page = await fresh.browser.open(demo.url("frames"))
+    frame = "document.getElementById('same')"
+    inner = f"{frame}.contentDocument.querySelector('input')"
+    await page.wait_for(f"{inner} !== null")
+    await page.evaluate(f"{frame}.scrollIntoView()")
+    await page.choose(inner, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("2 faces protected")
+    assert await page.evaluate("document.querySelector(':root > [popover]') !== null")
+    await page.evaluate(f"{frame}.remove()")
+    await card.wait_gone()
+
+
 async def test_a_file_that_is_no_image(page, demo, photos, tmp_path):
     """The error says which file it is, what is wrong, and what helps."""
     fake = tmp_path / "notes.jpg"
