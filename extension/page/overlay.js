@@ -148,6 +148,8 @@
       border-radius: 0 0 14px 14px; }
     .live { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
     [hidden] { display: none !important; }
+    /* a small frame of another origin: the card as a whole scrolls, for its list would have no room */
+    @media (max-height: 220px) { .card { overflow-y: auto; } .card > * { flex: none; } ul { overflow: visible; } }
     @media (max-width: 380px) { li { gap: 9px; padding: 9px 10px 10px; } }
     @media (prefers-reduced-motion: reduce) {
       .card, .bar i, .faces canvas { animation: none; transition: none; }

@@ -408,6 +408,17 @@ async def test_the_card_of_a_frame_goes_with_it(fresh, demo, photos):
     await card.wait_gone()
 
 
+async def test_the_buttons_are_within_reach_in_a_small_frame(page, daemon, demo, photos):
+    """An upload widget's frame of another site, in which the card must stay, may be a strip."""
+    await daemon.stop()
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("not running")
+    size = {"width": 320, "height": 80, "deviceScaleFactor": 1, "mobile": False}
+    await page.call("Emulation.setDeviceMetricsOverride", size)
+    await Card(page).press("Upload the original")
+    await demo.wait_for(1)
+
+
 async def test_a_file_that_is_no_image(page, demo, photos, tmp_path):
     """The error says which file it is, what is wrong, and what helps."""
     fake = tmp_path / "notes.jpg"
