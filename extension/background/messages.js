@@ -51,9 +51,9 @@ export const MESSAGES = {
 
   state: {
     from: "page",
-    async run({ page, fresh }, sender) {
+    async run({ page, came }, sender) {
       const settings = await store.read();
-      if (fresh) await tabs.pageCame(page, sender);
+      if (came) await tabs.pageCame(page, came, sender);
       const review = settings.review === "always" ? { strengths: strengthsOf(settings) } : null;
       return { on: isOn(settings, await siteOfSender(settings, sender)), originals: settings.originals, review };
     },

@@ -6,7 +6,6 @@ import * as daemon from "./daemon.js";
 import * as store from "./store.js";
 
 const COLOURS = { failed: "#b42318", pending: "#0f766e", done: "#0f766e", off: "#6b7280" };
-const NONE = { pending: 0, failed: 0, done: 0 };
 
 const placeOf = (sender) => ({ tab: sender.tab?.id ?? null, frame: sender.frameId ?? 0 });
 
@@ -17,7 +16,7 @@ export async function jobOf(ticket) {
 }
 
 export function addJob(id, ticket, page, sender) {
-  return store.updateSession("jobs", {}, (jobs) => ({ ...jobs, [id]: { ticket, page, ...placeOf(sender) } }));
+  return store.updateSession("jobs", {}, (jobs) => ({ ...jobs, [id]: { ticket, page, at: Date.now(), ...placeOf(sender) } }));
 }
 
 export function dropJob(id) {
@@ -36,12 +35,21 @@ async function cancelJobs(isGone) {
   await Promise.allSettled(gone.map((id) => daemon.cancelJob(mine, id)));
 }
 
-/** A page has come: what stood in its frame before, or in its tab if it is the outermost, has gone. */
-export async function pageCame(page, sender) {
+/**
+ * A page has come: what stood in its frame before, or in its tab if it is the outermost, has gone. We hear of it when the
+ * person first turns to it, who may have chosen a photo in one of its frames by then.
+ *
+ * @param {number} came when, in milliseconds as Date.now()
+ */
+export async function pageCame(page, came, sender) {
   const { tab, frame } = placeOf(sender);
   if (tab === null || sender.documentLifecycle === "prerender") return;
-  await store.updateSession("tabs", {}, (tabs) => ({ ...tabs, [tab]: frame === 0 ? {} : { ...tabs[tab], [frame]: NONE } }));
-  await cancelJobs((job) => job.tab === tab && job.page !== page && (frame === 0 || job.frame === frame));
+  const isGone = (other, at) => other === frame || (frame === 0 && at < came);
+  await store.updateSession("tabs", {}, (tabs) => {
+    const others = Object.entries(tabs[tab] ?? {}).filter(([other, { at }]) => !isGone(Number(other), at));
+    return { ...tabs, [tab]: Object.fromEntries(others) };
+  });
+  await cancelJobs((job) => job.tab === tab && job.page !== page && isGone(job.frame, job.at));
 }
 
 export async function tabGone(tab) {
@@ -61,7 +69,7 @@ export async function count({ pending, failed, done }, sender) {
   const { tab, frame } = placeOf(sender);
   if (tab === null) return;
   const tally = Object.fromEntries(Object.entries({ pending, failed, done }).map(([key, n]) => [key, Number.isInteger(n) && n >= 0 ? n : 0]));
-  await store.updateSession("tabs", {}, (tabs) => ({ ...tabs, [tab]: { ...tabs[tab], [frame]: tally } }));
+  await store.updateSession("tabs", {}, (tabs) => ({ ...tabs, [tab]: { ...tabs[tab], [frame]: { ...tally, at: Date.now() } } }));
   await showTally(tab);
 }
 

@@ -54,14 +54,15 @@
     bell.dispatchEvent(new MessageEvent("line", { ports: [port2] }));
   }
 
-  async function stateNow(fresh) {
+  /** @param {number} [came] when this page came, for who cancels what stood here before */
+  async function stateNow(came) {
     const patience = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS, UNKNOWN));
-    const asked = api().runtime.sendMessage({ name: "state", page, fresh }).then(({ value }) => value ?? UNKNOWN);
+    const asked = api().runtime.sendMessage({ name: "state", page, came }).then(({ value }) => value ?? UNKNOWN);
     return Promise.race([asked, patience]);
   }
 
-  function askState(fresh) {
-    const asked = stateNow(fresh)
+  function askState(came) {
+    const asked = stateNow(came)
       .catch(() => UNKNOWN)
       .then((now) => {
         if (state !== asked) return state; // asked again in the meantime
@@ -77,16 +78,16 @@
     if (state) return;
     openLine();
     page = crypto.randomUUID();
-    askState(true);
+    askState(performance.timeOrigin);
     try {
       const { runtime } = api();
       runtime.onMessage.addListener((message, sender) => {
-        if (sender.id === runtime.id && message.name === "state-changed") askState(false);
+        if (sender.id === runtime.id && message.name === "state-changed") askState();
       });
     } catch {
       // The extension was updated: unknown it stays.
     }
-    const onShow = ({ persisted }) => persisted && askState(true);
+    const onShow = ({ persisted }) => persisted && askState(Date.now());
     watchWindow(() => window.addEventListener("pageshow", onShow));
   }
 

@@ -368,13 +368,15 @@ TRAP = """
     event.preventDefault();
     event.stopImmediatePropagation();
   };
-  for (const type of ["mousedown", "touchstart", "click", "keydown"]) document.addEventListener(type, end, { capture: true, passive: false });
+  for (const type of ["mousedown", "touchstart", "click", "keydown"]) {
+    document.addEventListener(type, end, { capture: true, passive: false });
+  }
   document.addEventListener("focusin", (event) => isBeside(event) && document.getElementById("photo").focus(), true);
 """
 
 
 async def test_a_focus_trap_lets_the_card_alone(page, daemon, demo, photos):
-    """Many dialogs stop what happens beside them: the card works by mouse and keyboard, and the page sees none of it."""
+    """Many dialogs stop what happens beside them. The card works by mouse and keyboard, and the page sees nothing."""
     await page.evaluate(f"(() => {{ {TRAP} return true }})()")
     await daemon.stop()
     await page.choose(INPUT, [photos["eileen.jpg"]])

@@ -157,6 +157,7 @@ test("the daemon is told what was set: a look first when the person wants to be 
   assert.deepEqual(settings.choicesOf(asking, [[1, 2, 3, 4]]), { ...sent, team: ["dlib"], leave_out: [[1, 2, 3, 4]] });
 });
 
+const later = () => Date.now() + 1; // than all that was done before
 const PAGE = (tab, frame = 0) => ({ id: "ours", url: "https://x.com/", tab: { id: tab }, frameId: frame });
 
 test("a photo that is looked at first may be done again at another preset, where the organisation leaves the choice", async (t) => {
@@ -188,7 +189,7 @@ test("the badge counts the photos of a tab, over its frames, and starts anew wit
   await say({ pending: 0, failed: 0, done: 1 }, PAGE(7, 3));
   assert.equal(api.badges[7], "3");
   await say({ pending: 0, failed: 0, done: 5 }, PAGE(8));
-  await answer({ name: "state", page: "next", fresh: true }, PAGE(7));
+  await answer({ name: "state", page: "next", came: later() }, PAGE(7));
   assert.deepEqual(await tabs.tallyOf(7), { pending: 0, failed: 0, done: 0 });
   await say({ pending: -1, failed: "1", done: 1.5 }, PAGE(8));
   assert.deepEqual(await tabs.tallyOf(8), { pending: 0, failed: 0, done: 0 });
@@ -287,17 +288,34 @@ test("photos of a page that has gone are cancelled, those of others are not", as
   await protect("t2", "b", PAGE(1, 4));
   await protect("t3", "c", PAGE(2));
   await protect("t4", "d", PAGE(3));
-  await answer({ name: "state", page: "e", fresh: true }, PAGE(1, 4));
+  await answer({ name: "state", page: "e", came: later() }, PAGE(1, 4));
   assert.deepEqual(cancelled(), ["job2"]);
-  await answer({ name: "state", page: "a", fresh: true }, PAGE(1));
+  await answer({ name: "state", page: "a", came: later() }, PAGE(1));
   assert.deepEqual(cancelled(), ["job2"]);
-  await answer({ name: "state", page: "f", fresh: true }, PAGE(1));
+  await answer({ name: "state", page: "f", came: later() }, PAGE(1));
   assert.deepEqual(cancelled(), ["job2", "job1"]);
   await tabs.tabGone(2);
   assert.deepEqual(cancelled(), ["job2", "job1", "job3"]);
   await answer({ name: "cancel", job: "job4" }, PAGE(3));
   await tabs.tabGone(3);
   assert.deepEqual(cancelled(), ["job2", "job1", "job3", "job4"]);
+});
+
+test("a photo that was chosen in a frame stays when the page around it first hears of the person", async (t) => {
+  const server = await serve(GOOD, () => ({ status: 202, body: { id: "job" } }));
+  t.after(async () => {
+    await tabs.tabGone(5);
+    server.close();
+    await store.update(() => ({ daemon: null }));
+  });
+  await store.update(() => ({ daemon: { port: server.port, token: TOKEN, client: { id: "c", name: "me" } } }));
+  const came = Date.now();
+  await answer({ name: "protect", file: new Blob(["photo"]), ticket: "t", page: "inner" }, PAGE(5, 4));
+  await answer({ name: "count", pending: 1, failed: 0, done: 0 }, PAGE(5, 4));
+  await answer({ name: "state", page: "outer", came }, PAGE(5));
+  assert.deepEqual([await tabs.jobOf("t"), (await tabs.tallyOf(5)).pending], ["job", 1]);
+  await answer({ name: "state", page: "next", came: later() }, PAGE(5));
+  assert.deepEqual([await tabs.jobOf("t"), (await tabs.tallyOf(5)).pending], [null, 0]);
 });
 
 test("unpairing has the daemon forget us, if it is there", async (t) => {
