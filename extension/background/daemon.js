@@ -164,8 +164,17 @@ export async function createJob(daemon, photo, choices) {
     return await bodyOf(await proven(daemon, ROUTES.create, { body: photo, headers, timeout: BODY_MS }));
   } catch (error) {
     // "Failed to fetch" is also what a file is answered with that has changed or gone since it was chosen.
-    if (error.code === "daemon_off") await photo.slice(0, 1).arrayBuffer();
+    if (error.code === "daemon_off" && !(await isReadable(photo))) throw new PMaskError("unreadable");
     throw error;
+  }
+}
+
+/** A file that has gone either throws or seems to be empty. */
+async function isReadable(photo) {
+  try {
+    return (await photo.slice(0, 1).arrayBuffer()).byteLength > 0;
+  } catch {
+    return false;
   }
 }
 

@@ -11,6 +11,7 @@ export const OWN_CODES = [
   "lost", // the browser stopped the background and no answer came
   "reload", // the extension was updated under an open page
   "folder",
+  "unreadable", // the file has changed or gone since it was chosen
   "managed", // the organisation has set it
   "bad_settings", // a file to import is none of ours
   "unexpected",

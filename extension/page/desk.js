@@ -68,6 +68,9 @@
       return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
     }
 
+    /** May this photo go as it is, this once? One that cannot be read has no such pass, and fails later, with words. */
+    const takePass = (photo) => digest(photo.file).then((digested) => passes.delete(digested), () => false);
+
     let done = 0; // photos protected in this document
     const counted = new WeakMap(); // photo -> the last end that was told
     function count(photo) {
@@ -119,7 +122,7 @@
       const allowed = originals !== "never";
       const asIs = []; // photos whose original may go once more
       // Looked up only while there is a pass: hashing takes time.
-      if (allowed && passes.size > 0) for (const photo of pick.photos) if (passes.delete(await digest(photo.file))) asIs.push(photo);
+      if (allowed && passes.size > 0) for (const photo of pick.photos) if (await takePass(photo)) asIs.push(photo);
       if (pick.isSettled) return; // given up in the meantime
       // The bytes first: while the daemon has them there is time for the card.
       if (!folder) for (const photo of pick.photos) if (!photo.isFinal && !asIs.includes(photo)) photo.run();

@@ -46,7 +46,7 @@
     "focusout", "change", "input",
   ]; // prettier-ignore
   const HEARD = ["click", "pointerdown", "keydown", "keyup"]; // those to which the card itself listens
-  const NO_RETRY = ["folder", "reload"]; // trying again cannot help
+  const NO_RETRY = ["folder", "reload", "unreadable"]; // trying again cannot help
 
   const STYLE = `
     :host {

@@ -100,6 +100,22 @@ async def test_a_refused_photo(page, demo, photos):
     await demo.stays_empty()
 
 
+@pytest.mark.parametrize("with_a_pass", [False, True])
+async def test_a_file_that_has_gone(page, demo, photos, tmp_path, with_a_pass):
+    """Deleted between the dialog and the upload, as in a cloud's folder: it is said, and nothing hangs on it."""
+    if with_a_pass:  # then each choice is looked up before anything else is done with it
+        await page.choose(INPUT, [photos["third.webp"]])
+        await Card(page).wait_for("Upload the original this once")
+        await Card(page).press("Upload the original this once")
+        await Card(page).wait_for("Choose the photo again")
+    demo.received.clear()
+    await page.set_files(INPUT, [tmp_path / "gone.jpg"])
+    said = await Card(page).wait_for("This file cannot be read")
+    assert "Try again" not in said
+    await Card(page).press("Cancel")
+    await demo.stays_empty(0.3)
+
+
 async def test_a_daemon_of_another_version(page, daemon, demo, photos, monkeypatch):
     """An old extension must not send photos in a protocol that it does not know."""
     monkeypatch.setattr("localserver.app.PROTOCOL", 2)
