@@ -579,13 +579,9 @@
       if (!shown) return;
       shown.done = true;
       for (const row of shown.rows) row.settle();
-      const { photos } = pick;
-      if (photos.every(({ state }) => state === "omitted")) {
-        this.#remove(pick);
-        return;
-      }
-      this.#showHead();
-      if (this.#allDone() && this.#allWell()) this.#fadeSoon();
+      if (pick.photos.every(({ state }) => state === "omitted")) this.#remove(pick);
+      else this.#showHead();
+      this.#fadeIfDone();
     }
 
     /** Puts the keyboard into the card, if there is one. */
@@ -684,6 +680,11 @@
     /** Is somebody reading, comparing, or about to press? */
     #isInUse() {
       return this.#card?.matches(":hover, :focus-within") || this.#card?.querySelector("details[open], .view:not([hidden])");
+    }
+
+    /** Not while the person has something to do, or to be warned of. */
+    #fadeIfDone() {
+      if (this.#picks.size > 0 && this.#allDone() && this.#allWell()) this.#fadeSoon();
     }
 
     #fadeSoon() {

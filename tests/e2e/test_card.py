@@ -421,6 +421,19 @@ async def test_the_buttons_are_within_reach_in_a_small_frame(page, daemon, demo,
     await demo.wait_for(1)
 
 
+async def test_the_card_goes_by_itself_when_a_second_choice_was_cancelled(page, daemon, demo, photos):
+    """What is left of it went well, and nothing is left to do."""
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("2 faces protected")
+    daemon.engine.seconds = 30
+    await page.choose(INPUT, [photos["third.webp"]])
+    await card.wait_for("Hiding the signatures")
+    await card.press("Cancel")
+    await page.press(5, 5)
+    await card.wait_gone()
+
+
 async def test_a_file_that_is_no_image(page, demo, photos, tmp_path):
     """The error says which file it is, what is wrong, and what helps."""
     fake = tmp_path / "notes.jpg"
