@@ -679,7 +679,7 @@
 
     /** Is somebody reading, comparing, or about to press? */
     #isInUse() {
-      return this.#card?.matches(":hover, :focus-within") || this.#card?.querySelector("details[open], .view:not([hidden])");
+      return this.#card?.matches(":hover, :focus-within") || this.#card?.querySelector("details[open], .view:not([hidden]), .notice:not([hidden])");
     }
 
     /** Not while the person has something to do, or to be warned of. */

@@ -434,6 +434,21 @@ async def test_the_card_goes_by_itself_when_a_second_choice_was_cancelled(page, 
     await card.wait_gone()
 
 
+async def test_a_notice_stays_for_its_time(page, photos):
+    """Also on a card that was about to go: whoever dropped a folder must hear why nothing came of it."""
+    await page.evaluate("addEventListener('dragover', (event) => event.preventDefault())")
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("2 faces protected")
+    await page.press(5, 5)
+    await page.drop("document.body", [photos["album"]])
+    await card.wait_for("Folders are not")
+    is_seen = "function () { return this.isConnected && !this.querySelector('.notice').hidden }"
+    while await card.ask(is_seen):
+        await asyncio.sleep(0.05)
+    assert "2 faces protected" in await card.text(), "the card went, and the notice with it"
+
+
 async def test_a_file_that_is_no_image(page, demo, photos, tmp_path):
     """The error says which file it is, what is wrong, and what helps."""
     fake = tmp_path / "notes.jpg"
