@@ -800,7 +800,9 @@
       this.#card = h("section", { class: "card", role: "region", tabindex: -1, "aria-label": words("extension_short") });
       this.#card.append(header, this.view.element, this.list, this.footer, this.note, this.live);
       this.#card.addEventListener("keydown", (event) => {
-        if (event.key === "Escape") this.#close();
+        if (event.key !== "Escape") return;
+        event.preventDefault(); // it would close the page's dialog as well
+        this.#close();
       });
       for (const type of OWN) this.#card.addEventListener(type, (event) => event.stopPropagation());
       root.append(this.#card);

@@ -290,6 +290,21 @@ async def test_dark_light_and_reduced_motion(page, daemon, photos):
     assert [["rgb(255, 255, 255)", "rise"], ["rgb(27, 35, 44)", "none"]] == seen
 
 
+async def test_escape_closes_the_card_and_not_the_pages_dialog(page, daemon, photos):
+    """The draft in it would be lost."""
+    await page.evaluate("(() => { const d = document.createElement('dialog'); document.body.append(d);"
+                        "d.append(document.getElementById('root')); d.showModal() })()")  # fmt: skip
+    daemon.engine.seconds = 30
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("Hiding the signatures")
+    await card.ask("function () { this.focus() }")
+    await key(page, "Escape")
+    await key(page, "Escape", "keyUp")
+    await card.wait_gone()
+    assert await page.evaluate("document.querySelector('dialog').open")
+
+
 @pytest.mark.parametrize(
     "attack",
     [
