@@ -556,10 +556,13 @@
       this.#mount();
       const failed = pick.photos.filter(({ state }) => state === "failed");
       const isRepeat = (photo) => failed.find(({ error }) => error.code === photo.error?.code) !== photo;
+      const hadFocus = this.#hasFocus();
       const news = shown.rows.map((row) => row.update(isRepeat(row.photo))).filter(Boolean);
       this.#showReview(pick, shown);
       this.#showFooter();
       this.#showHead();
+      // The button that was pressed may be gone. The card, and not the next button: Enter held down would press that.
+      if (hadFocus && !this.#hasFocus()) this.focus();
       if (news.length > 0) this.live.textContent = news.join(". ");
     }
 
@@ -578,9 +581,11 @@
       const shown = this.#picks.get(pick);
       if (!shown) return;
       shown.done = true;
+      const hadFocus = this.#hasFocus();
       for (const row of shown.rows) row.settle();
       if (pick.photos.every(({ state }) => state === "omitted")) this.#remove(pick);
       else this.#showHead();
+      if (hadFocus && !this.#hasFocus()) this.focus();
       this.#fadeIfDone();
     }
 
@@ -675,6 +680,10 @@
       const ready = photos.filter(({ state }) => state === "reviewing").length;
       if (ready > 0) return ready === 1 ? words("headline_review_one") : words("headline_review", ready);
       return words("headline_done");
+    }
+
+    #hasFocus() {
+      return this.#card?.matches(":focus-within") ?? false;
     }
 
     /** Is somebody reading, comparing, or about to press? */

@@ -257,6 +257,27 @@ async def test_by_keyboard_alone(stage, page, daemon, demo, photos):
     await demo.stays_empty(0.3)
 
 
+async def test_the_keyboard_stays_in_the_card(page, daemon, photos):
+    """A button goes once it is pressed: the focus must not go with it, back to the page's top."""
+    await page.choose(INPUT, [photos["broken.jpg"]])
+    card = Card(page)
+    await card.wait_for("This photo is damaged")
+    await card.ask("function () { this.focus() }")
+    for _ in range(2):
+        await key(page, "Tab")
+    assert "Try again" == await card.ask(FOCUSED)
+    in_card = "function () { return this.matches(':focus-within') && !this.querySelector('button:focus') }"
+    await key(page, "Enter")
+    for _ in range(PATIENCE_S * 20):
+        if await card.ask(in_card):
+            break
+        await asyncio.sleep(0.05)
+    assert await card.ask(in_card)
+    await card.wait_for("This photo is damaged")
+    await key(page, "Tab")
+    assert "Cancel and close" == await card.ask(FOCUSED)
+
+
 async def test_what_a_screen_reader_hears(page, daemon, photos):
     """The card is a named region; its news are spoken politely; the bar and every button have a name."""
     daemon.engine.seconds = 15
