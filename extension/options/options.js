@@ -51,11 +51,16 @@ function showSliders() {
   at("omega-words").textContent = `SSIM ≥ ${ssim(at("omega").valueAsNumber)}`;
 }
 
-function showCost() {
+function costWords() {
   const seconds = engine?.seconds_per_face ?? null;
-  if (!engine) at("cost").textContent = "";
-  else if (seconds === null) at("cost").textContent = words("cost_unknown");
-  else at("cost").textContent = words("cost", seconds < 10 ? seconds.toFixed(1) : Math.round(seconds));
+  if (!engine) return "";
+  if (seconds === null) return words("cost_unknown");
+  return words("cost", seconds < 10 ? seconds.toFixed(1) : Math.round(seconds));
+}
+
+function showCost() {
+  const said = costWords();
+  if (at("cost").textContent !== said) at("cost").textContent = said; // else a screen reader reads it every time
 }
 
 function showTeam() {

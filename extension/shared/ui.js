@@ -26,8 +26,14 @@ export function errorWords(error, part) {
   return words(`error_${error.code}_${part}`) || words(`error_unexpected_${part}`);
 }
 
-/** A coloured dot, a sentence, and what helps. @param {"good" | "bad" | "busy" | ""} tone */
+/**
+ * A coloured dot, a sentence, and what helps. What is said already stays as it is: else a command that somebody is about to
+ * copy would lose its selection every few seconds, and a screen reader would read it again and again.
+ *
+ * @param {"good" | "bad" | "busy" | ""} tone
+ */
 export function sayStatus(element, tone, title, cure = "") {
+  if (element.className === `status ${tone}` && element.textContent === title + cure) return;
   element.className = `status ${tone}`;
   const lines = [make("strong", { textContent: title })];
   if (cure) lines.push(make("span", { textContent: cure }));

@@ -201,6 +201,23 @@ async def test_a_page_that_was_open_before_the_extension(daemon, demo):
         await popup.wait_for(f"{badge}.then((text) => text === '')")
 
 
+@pytest.mark.parametrize("name, place", [("welcome", "server"), ("options", "status")])
+async def test_what_is_said_already_is_left_alone(options, guarded, daemon, name, place):
+    """The pages look for the server every few seconds; the command that starts it must stay selected to be copied."""
+    await daemon.stop()
+    page = await guarded.open(guarded.extension_url(f"{name}/{name}.html"))
+    await page.call("Page.bringToFront")
+    await page.wait_for(f"document.querySelector('#{place}.bad') !== null")
+    await page.evaluate(f"getSelection().selectAllChildren(document.getElementById('{place}'))")
+    looks = "performance.getEntriesByName('look').length"
+    await page.evaluate(
+        "(() => { const send = chrome.runtime.sendMessage; chrome.runtime.sendMessage = (...args) => {"
+        " performance.mark('look'); return send.apply(chrome.runtime, args) }; return true })()"
+    )
+    await page.wait_for(f"{looks} >= 3", 30)
+    assert "pmask-server run" in await page.evaluate("getSelection().toString()")
+
+
 @pytest.mark.parametrize("kind", ["chromium", "firefox"])
 async def test_the_welcome_leads_to_a_first_photo(fresh, daemon, photos, kind):
     """After the installation: is the server there, pair, try it on a photo that goes nowhere."""
