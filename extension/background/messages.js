@@ -184,6 +184,8 @@ export const MESSAGES = {
     from: "extension",
     async run({ host }) {
       if (hostIn(host) !== host) throw new PMaskError("bad_option", host);
+      // Scripts would run twice there, and a permission that came with the extension cannot be given back.
+      if (siteOf(await shippedSites(), `https://${host}/`)) throw new PMaskError("bad_option", `${host} is listed`);
       await store.update(({ hosts }) => ({ hosts: [...new Set([...hosts, host])].sort() }));
       await syncScripts((await store.read()).hosts);
     },
@@ -196,7 +198,7 @@ export const MESSAGES = {
         sitesOff: sitesOff.filter((id) => id !== host),
       }));
       await syncScripts((await store.read()).hosts);
-      await api.permissions.remove({ origins: [`https://${host}/*`] });
+      await api.permissions.remove({ origins: [`https://${host}/*`] }).catch(() => {}); // not one of those that can be given back
     },
   },
   exportSettings: { from: "extension", run: async () => exported(await store.read()) },

@@ -4,7 +4,7 @@
 import { api } from "../background/api.js";
 import { DEFAULT_PORT } from "../background/daemon.js";
 import { imported, PRESETS, RANGES } from "../background/settings.js";
-import { hostIn } from "../background/sites.js";
+import { hostIn, siteOf } from "../background/sites.js";
 import { pair, readyPairing } from "../shared/pairing.js";
 import { ask, errorWords, fillIn, make, saveText, sayStatus, showStatus, words } from "../shared/ui.js";
 
@@ -96,7 +96,7 @@ function siteRow(site) {
     const remove = make("button", { type: "button", className: "text", textContent: words("sites_remove") });
     remove.setAttribute("aria-label", words("sites_remove_named", site.name));
     remove.addEventListener("click", async () => {
-      await ask("removeHost", { host: site.id });
+      await ask("removeHost", { host: site.id }).catch((error) => sayOwn(errorWords(error, "title")));
       await show();
     });
     row.append(remove);
@@ -152,25 +152,27 @@ for (const key of CHOICES) {
 }
 at("enabled").addEventListener("change", () => set({ enabled: at("enabled").checked }));
 
-at("own").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const result = at("own-result");
-  const host = hostIn(at("host").value);
-  result.hidden = false;
-  if (!host) {
-    result.textContent = words("own_bad");
-    return;
-  }
+/** What became of an own site. */
+function sayOwn(text) {
+  at("own-result").hidden = false;
+  at("own-result").textContent = text;
+}
+
+async function addOwn(host) {
+  if (!host) return words("own_bad");
+  if (siteOf(settings.sites, `https://${host}/`)) return words("own_listed");
   // Asked for first, with nothing awaited before: Firefox wants it within the person's own action.
   const granted = await api.permissions.request({ origins: [`https://${host}/*`] }).catch(() => false);
-  if (!granted) {
-    result.textContent = words("own_refused");
-    return;
-  }
+  if (!granted) return words("own_refused");
   await ask("addHost", { host });
-  result.textContent = words("own_added", host);
   at("host").value = "";
   await show();
+  return words("own_added", host);
+}
+
+at("own").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  sayOwn(await addOwn(hostIn(at("host").value)).catch((error) => errorWords(error, "title")));
 });
 
 function sayFiles(tone, title, cure) {

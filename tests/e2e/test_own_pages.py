@@ -96,6 +96,14 @@ async def test_what_a_face_costs_here(options, guarded, daemon, demo, photos):
     await options.wait_for(f"{cost}.includes('takes about 0.1 s')")  # 0.1 s and two faces
 
 
+async def test_a_listed_site_is_not_added_once_more(options):
+    """It would be looked after twice over, and could not be removed any more."""
+    await options.evaluate("void (document.getElementById('host').value = 'https://www.Facebook.com/me')")
+    await options.click("document.querySelector('#own button')")
+    await options.wait_for("document.getElementById('own-result').textContent.includes('it is in the list')")
+    assert [] == await options.evaluate(f"{SETTINGS}.then(({{ hosts }}) => hosts)")
+
+
 async def test_settings_go_to_another_browser(options, guarded, tmp_path):
     """Exported, changed, imported again; and a file that is none of ours changes nothing."""
     await downloads(guarded, tmp_path)

@@ -195,11 +195,18 @@ test("the badge counts the photos of a tab, over its frames, and starts anew wit
   assert.deepEqual(await tabs.tallyOf(8), { pending: 0, failed: 0, done: 0 });
 });
 
+test("a host that was added though its site is listed can be removed", async (t) => {
+  t.mock.method(api.permissions, "remove", async () => Promise.reject(new Error("You cannot remove required permissions.")));
+  await store.update(() => ({ hosts: ["www.facebook.com"] }));
+  await ask("removeHost", { host: "www.facebook.com" });
+  assert.deepEqual((await store.read()).hosts, []);
+});
+
 test("own hosts are added and removed with their scripts", async () => {
   await ask("addHost", { host: "mastodon.social" });
   await ask("addHost", { host: "mastodon.social" });
   assert.deepEqual(api.scripting.scripts.map(({ id }) => id), ["MAIN:mastodon.social", "ISOLATED:mastodon.social"]);
-  await assert.rejects(ask("addHost", { host: "*" }), { code: "bad_option" });
+  for (const host of ["*", "www.facebook.com"]) await assert.rejects(ask("addHost", { host }), { code: "bad_option" });
   await ask("removeHost", { host: "mastodon.social" });
   assert.deepEqual(api.scripting.scripts, []);
 });
