@@ -193,9 +193,9 @@ export const MESSAGES = {
   removeHost: {
     from: "extension",
     async run({ host }) {
-      await store.update(({ hosts, sitesOff }) => ({
+      await store.update(({ hosts, sitesOff, managed }) => ({
         hosts: hosts.filter((other) => other !== host),
-        sitesOff: sitesOff.filter((id) => id !== host),
+        ...(!managed.includes("sitesOff") && { sitesOff: sitesOff.filter((id) => id !== host) }),
       }));
       await syncScripts((await store.read()).hosts);
       await api.permissions.remove({ origins: [`https://${host}/*`] }).catch(() => {}); // not one of those that can be given back

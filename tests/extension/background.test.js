@@ -211,6 +211,14 @@ test("own hosts are added and removed with their scripts", async () => {
   assert.deepEqual(api.scripting.scripts, []);
 });
 
+test("an own host can be removed where the organisation says which sites are off", async (t) => {
+  t.after(() => delete api.managed.sitesOff);
+  await ask("addHost", { host: "mastodon.social" });
+  api.managed.sitesOff = ["x"];
+  await ask("removeHost", { host: "mastodon.social" });
+  assert.deepEqual((await store.read()).hosts, []);
+});
+
 /** A daemon that answers with `health`, and keeps what it was sent. */
 async function serve(health, then = () => ({ status: 202, body: { id: "1" } })) {
   const requests = [];
