@@ -20,11 +20,17 @@ const oneOf = (...values) => (value) => values.includes(value);
 const within = ([least, most]) => (value) => typeof value === "number" && value >= least && value <= most;
 const texts = (value) => Array.isArray(value) && value.every((text) => typeof text === "string") && new Set(value).size === value.length;
 
-/** @type {Record<string, {initial: any, valid: (value: any) => boolean}>} */
+/** An organisation's list, with each entry once. */
+const once = (value) => (Array.isArray(value) ? [...new Set(value)] : value);
+
+/** The same of hosts, however they are written, and without what is none. */
+const hostsIn = (value) => (Array.isArray(value) ? once(value.map((host) => hostIn(String(host)))).filter(Boolean) : value);
+
+/** @type {Record<string, {initial: any, valid: (value: any) => boolean, read?: (value: any) => any}>} read: before it is judged */
 export const SETTINGS = Object.freeze({
   enabled: { initial: true, valid: oneOf(true, false) }, // everywhere
   sitesOff: { initial: [], valid: texts }, // ids of sites
-  hosts: { initial: [], valid: (value) => texts(value) && value.every((host) => hostIn(host) === host) }, // beside sites.json
+  hosts: { initial: [], valid: (value) => texts(value) && value.every((host) => hostIn(host) === host), read: hostsIn }, // beside sites.json
   delta: { initial: PRESETS.strong.delta, valid: within(RANGES.delta) },
   omega: { initial: PRESETS.strong.omega, valid: within(RANGES.omega) },
   team: { initial: null, valid: (value) => value === null || (texts(value) && value.length > 0) }, // null: the daemon's own
@@ -46,7 +52,9 @@ export function checked(values) {
 
 /** Those of the values that are known and may be; the rest is left out. @returns {object} */
 export function usable(values) {
-  return Object.fromEntries(Object.entries(values ?? {}).filter(([key, value]) => Object.hasOwn(SETTINGS, key) && SETTINGS[key].valid(value)));
+  const known = Object.entries(values ?? {}).filter(([key]) => Object.hasOwn(SETTINGS, key));
+  const read = known.map(([key, value]) => [key, (SETTINGS[key].read ?? once)(value)]);
+  return Object.fromEntries(read.filter(([key, value]) => SETTINGS[key].valid(value)));
 }
 
 /** The settings as a file for another browser; not the daemon, whose token stays here. @returns {object} */

@@ -122,6 +122,13 @@ test("what the organisation has set is what counts, and cannot be changed", asyn
   await assert.rejects(ask("set", { values: { originals: "ask" } }), { code: "managed" });
 });
 
+test("one host that an organisation wrote otherwise, twice or wrongly does not cost it the others", async (t) => {
+  t.after(() => Object.keys(api.managed).forEach((key) => delete api.managed[key]));
+  Object.assign(api.managed, { hosts: ["Mastodon.social", "https://ok.example/", "ok.example", "*", 7], sitesOff: ["x", "x"] });
+  const { hosts, sitesOff, managed } = await store.read();
+  assert.deepEqual([hosts, sitesOff, managed], [["mastodon.social", "ok.example"], ["x"], ["hosts", "sitesOff"]]);
+});
+
 test("settings go to a file and come back from it, without the daemon", async () => {
   await store.update(() => ({ daemon: { port: 1, token: "secret", client: { id: "c", name: "me" } }, sitesOff: ["x"], team: ["dlib"] }));
   const file = await ask("exportSettings");
