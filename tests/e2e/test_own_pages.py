@@ -21,6 +21,7 @@ SETTINGS = "chrome.runtime.sendMessage({name: 'overview'}).then(({ value }) => v
 async def options(fresh):
     await fresh.options.goto(fresh.browser.extension_url("options/options.html"))
     await fresh.options.wait_for("document.querySelector('#status.good') !== null")
+    await fresh.options.wait_for("document.getElementById('cost').textContent !== ''")  # its figures come after that
     return fresh.options
 
 
