@@ -556,13 +556,13 @@
       this.#mount();
       const failed = pick.photos.filter(({ state }) => state === "failed");
       const isRepeat = (photo) => failed.find(({ error }) => error.code === photo.error?.code) !== photo;
-      const hadFocus = this.#hasFocus();
+      const hadKeyboard = this.#hasKeyboard();
       const news = shown.rows.map((row) => row.update(isRepeat(row.photo))).filter(Boolean);
       this.#showReview(pick, shown);
       this.#showFooter();
       this.#showHead();
       // The button that was pressed may be gone. The card, and not the next button: Enter held down would press that.
-      if (hadFocus && !this.#hasFocus()) this.focus();
+      if (hadKeyboard && !this.#hasKeyboard()) this.focus();
       if (news.length > 0) this.live.textContent = news.join(". ");
     }
 
@@ -581,11 +581,11 @@
       const shown = this.#picks.get(pick);
       if (!shown) return;
       shown.done = true;
-      const hadFocus = this.#hasFocus();
+      const hadKeyboard = this.#hasKeyboard();
       for (const row of shown.rows) row.settle();
       if (pick.photos.every(({ state }) => state === "omitted")) this.#remove(pick);
       else this.#showHead();
-      if (hadFocus && !this.#hasFocus()) this.focus();
+      if (hadKeyboard && !this.#hasKeyboard()) this.focus();
       this.#fadeIfDone();
     }
 
@@ -682,8 +682,9 @@
       return words("headline_done");
     }
 
-    #hasFocus() {
-      return this.#card?.matches(":focus-within") ?? false;
+    /** Not after a click: a card that kept the focus for the mouse would not go by itself. */
+    #hasKeyboard() {
+      return this.#card?.matches(":focus-visible, :has(:focus-visible)") ?? false;
     }
 
     /** Is somebody reading, comparing, or about to press? */
