@@ -215,7 +215,7 @@ class Protector:
             replace(report, verdicts=tuple(bare + uploaded))
             for report, bare, uploaded in zip(reports, *verdicts, strict=True)
         ]
-        warnings += self._put_on_record(masked)
+        warnings += self._put_on_record(photo, [masked])
         report = self._report("protected", photo, start, reports, warnings)
         return Protection(data=protected, report=replace(report, found=found))
 
@@ -278,7 +278,7 @@ class Protector:
         gallery: Mapping[str, Embeddings],
     ) -> Protection:
         """Masks all frames: one search for each shot of a face (pmask.film), whose mask all frames of the shot take."""
-        start, frames = time.monotonic(), _frames(photo)
+        start, frames = time.monotonic(), [photo, *photo.more]
         tracks = follow([self.detect(frame.rgb) for frame in frames])
         found = tuple(lead(track).face.box for track in tracks)
         tracks = [track for track in tracks if not _left_out(lead(track).face.box, options)]
@@ -294,13 +294,13 @@ class Protector:
         cast = [shot for shots_of_one in parts for shot in shots_of_one]
         scenes = by_frame(cast, len(frames))
         people = self._actors(data, frames, cast, names, options.team, gallery)
-        plain = frames
+        plain = _frames(photo)
         if photo.lossy:
-            plain = _frames(decode(encode(photo, photo.rgb, [frame.rgb for frame in photo.more])))
+            plain = _frames(decode(encode(photo, photo.rgb, _frames(photo)[1:])))
         targets = []
         for person, shot in zip(people, cast, strict=True):
             number, view = lead(shot).frame, View(frames[lead(shot).frame].rgb, lead(shot).face, self._device)
-            targets += self._targets(frames[number], plain[number].rgb, [view], [person], options)
+            targets += self._targets(frames[number], plain[number], [view], [person], options)
         team = self._team(options.team)
         masks = self._search(targets, team, options, progress, cancelled)
         progress("encoding", 0.92)
@@ -316,15 +316,15 @@ class Protector:
         for shots_of_one in parts:
             own = slice(first, first := first + len(shots_of_one))
             reports.append(self._worst_of(said[own], masks[own], people[own], delivered, names, options))
-        warnings += self._put_on_record(delivered[0].rgb)
+        warnings += self._put_on_record(photo, delivered)
         whole = self._report("protected", photo, start, reports, warnings)
         return Protection(data=protected, report=replace(whole, found=found))
 
     def _check_film(
         self,
         frames: Sequence[Photo],
-        plain: Sequence[Photo],
-        delivered: Sequence[Photo],
+        plain: Sequence[RGB],
+        delivered: Sequence[RGB],
         scenes: Sequence[Sequence[tuple[int, Face]]],
         masks: Sequence[Mask],
         targets: Sequence[Target],
@@ -333,9 +333,9 @@ class Protector:
         said: list[list[tuple[Sight, FaceReport]]] = [[] for _ in targets]
         for number, scene in enumerate(scenes):
             views, parts = self._views(frames[number], scene), [part for part, _ in scene]
-            before = self._embed(views, list(targets[0].goals), plain[number].rgb)
+            before = self._embed(views, list(targets[0].goals), plain[number])
             some = [masks[part] for part in parts], [targets[part] for part in parts]
-            reports = self._check(frames[number], before, delivered[number].rgb, views, *some)
+            reports = self._check(frames[number], before, delivered[number], views, *some)
             for (part, face), report in zip(scene, reports, strict=True):
                 said[part].append((Sight(number, face), report))
         return said
@@ -345,7 +345,7 @@ class Protector:
         said: Sequence[Sequence[tuple[Sight, FaceReport]]],
         masks: Sequence[Mask],
         people: Sequence[Person],
-        delivered: Sequence[Photo],
+        delivered: Sequence[RGB],
         names: Sequence[str],
         options: MaskOptions,
     ) -> FaceReport:
@@ -354,8 +354,7 @@ class Protector:
         person, sight, _ = every[weakest([report for *_, report in every])]
         verdicts: list[Verdict] = []
         for upload in (BARE, options.upload):
-            pixels = delivered[sight.frame].rgb
-            verdicts += judge(self, pixels, [sight.face], [person], names, options.team, upload)[0]
+            verdicts += judge(self, delivered[sight.frame], [sight.face], [person], names, options.team, upload)[0]
         return replace(together([report for *_, report in every], list(masks)), verdicts=tuple(verdicts))
 
     def _views(self, frame: Photo, scene: Sequence[tuple[int, Face]]) -> list[View]:
@@ -385,14 +384,15 @@ class Protector:
         return {name: torch.cat([row[name] for row in rows]) for name in names}
 
     def _is_own_work(self, photo: Photo) -> bool:
-        """Whether PMask has made these very pixels."""
-        return self._record is not None and self._record.holds(photo.rgb)
+        """Whether PMask has made these very pixels, of all frames."""
+        return self._record is not None and self._record.holds(*_frames(photo))
 
-    def _put_on_record(self, masked: RGB) -> tuple[str, ...]:
-        """Remembers the protected pixels; a warning where that fails: the photo is protected all the same."""
+    def _put_on_record(self, photo: Photo, masked: Sequence[RGB]) -> tuple[str, ...]:
+        """Remembers the protected frames, but not where no pixel changed, or the bare photo would pass for protected.
+        A warning where that fails: the photo is protected all the same."""
         try:
-            if self._record is not None:
-                self._record.add(masked)
+            if self._record is not None and not all(map(np.array_equal, _frames(photo), masked)):
+                self._record.add(*masked)
         except OSError as error:
             return (f"{error}; picked again, this photo will be masked a second time",)
         return ()
@@ -537,8 +537,9 @@ class Protector:
         )
 
 
-def _frames(photo: Photo) -> list[Photo]:
-    return [photo, *photo.more]
+def _frames(photo: Photo) -> list[RGB]:
+    """The pixels of a photo, or of all frames of an animation."""
+    return [photo.rgb, *(frame.rgb for frame in photo.more)]
 
 
 def face_report(

@@ -12,7 +12,7 @@ import hmac
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,22 +34,22 @@ class Record:
         folder = folder or state_dir()
         self._path, self._key_path, self._most = folder / "protected.sqlite", folder / "protected.key", most
 
-    def holds(self, rgb: RGB) -> bool:
-        """Whether PMask has delivered these upright pixels (height, width, 3). A record that cannot be read holds
-        nothing."""
+    def holds(self, *frames: RGB) -> bool:
+        """Whether PMask has delivered a file of just these frames: upright pixels (height, width, 3) of the one photo,
+        or of all of an animation. A record that cannot be read holds nothing."""
         if not self._path.is_file() or not self._key_path.is_file():
             return False
         try:
             with self._open() as database:
-                found = database.execute("SELECT 1 FROM protected WHERE hash = ?", [self._hash(rgb)]).fetchone()
+                found = database.execute("SELECT 1 FROM protected WHERE hash = ?", [self._hash(frames)]).fetchone()
         except OSError:
             return False
         return found is not None
 
-    def add(self, rgb: RGB) -> None:
-        """Puts the upright pixels of a protected photo, as its file decodes to, on record. Raises OSError."""
+    def add(self, *frames: RGB) -> None:
+        """Puts the frames of a protected file, as they decode to, on record. Raises OSError."""
         with self._open() as database:
-            database.execute("INSERT OR REPLACE INTO protected (hash) VALUES (?)", [self._hash(rgb)])
+            database.execute("INSERT OR REPLACE INTO protected (hash) VALUES (?)", [self._hash(frames)])
             oldest = "(SELECT max(place) FROM protected) - ?"
             database.execute(f"DELETE FROM protected WHERE place <= {oldest}", [self._most])
 
@@ -66,9 +66,11 @@ class Record:
         except sqlite3.Error as error:
             raise OSError(f"the record {self._path} could not be used ({error})") from error
 
-    def _hash(self, rgb: RGB) -> bytes:
-        mark = hmac.new(self._key(), repr(rgb.shape).encode(), hashlib.sha256)
-        mark.update(np.ascontiguousarray(rgb).data)
+    def _hash(self, frames: Sequence[RGB]) -> bytes:
+        mark = hmac.new(self._key(), digestmod=hashlib.sha256)
+        for rgb in frames:  # each one's shape says where it ends
+            mark.update(repr(rgb.shape).encode())
+            mark.update(np.ascontiguousarray(rgb).data)
         return mark.digest()
 
     def _key(self) -> bytes:

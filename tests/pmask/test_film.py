@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from pmask import protect
 from pmask.faces import Face
 from pmask.film import GAP, SHOT, Sight, by_frame, follow, lead, shots
 from pmask.images import decode
 from pmask.mask import Search, angle
 from pmask.options import MaskOptions
 from pmask.protect import Protector
+from pmask.record import Record
 
 
 def face(x: float, y: float = 0.0) -> Face:
@@ -55,20 +58,27 @@ def hasty(protector) -> Protector:
     return made
 
 
-def film(astronaut, kind: str) -> bytes:
-    """A face that moves and tilts, in four frames, the last of them without it."""
-    whole = Image.fromarray(astronaut)
-    portrait = whole.crop((60, 0, 360, 300))
-    frames = [
-        portrait,
-        whole.crop((70, 4, 370, 304)),
-        portrait.rotate(6),
-        whole.crop((0, 330, 300, 512)).resize((300, 300)),
-    ]
+def saved(frames: Sequence[Image.Image], kind: str) -> bytes:
     out = io.BytesIO()
     lossless = {"lossless": True} if kind == "WEBP" else {}
     frames[0].save(out, kind, save_all=True, append_images=frames[1:], duration=80, **lossless)
     return out.getvalue()
+
+
+def portrait(astronaut, across: int = 0, down: int = 0) -> Image.Image:
+    """The face in 300 x 300 pixels, so far from its place."""
+    return Image.fromarray(astronaut).crop((60 + across, down, 360 + across, 300 + down))
+
+
+def faceless(astronaut) -> Image.Image:
+    """300 x 300 pixels of the same photo without the face."""
+    return Image.fromarray(astronaut).crop((0, 330, 300, 512)).resize((300, 300))
+
+
+def film(astronaut, kind: str) -> bytes:
+    """A face that moves and tilts, in four frames, the last of them without it."""
+    first = portrait(astronaut)
+    return saved([first, portrait(astronaut, 10, 4), first.rotate(6), faceless(astronaut)], kind)
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "GIF"])
@@ -101,3 +111,21 @@ def test_a_film_without_faces_comes_back_to_the_byte(coffee, hasty):
     frame.save(out, "GIF", save_all=True, append_images=[frame.rotate(20)])
     result = hasty.protect(out.getvalue())
     assert ("no_face", out.getvalue()) == (result.report.status, result.data)
+
+
+def test_only_a_film_that_was_protected_passes_as_protected(astronaut, hasty, tmp_path, monkeypatch):
+    """It is told by all of its frames: the first, without a face, is left as it came."""
+    monkeypatch.setattr(hasty, "_record", Record(tmp_path))
+    bare, other = (saved([faceless(astronaut), portrait(astronaut, across)], "PNG") for across in (0, 10))
+    first = hasty.protect(bare, MaskOptions(team=("sface",)))
+    again = [hasty.protect(data, MaskOptions(team=("sface",))) for data in (bare, other, first.data)]
+    assert ["protected", "protected", "already_protected"] == [result.report.status for result in again]
+    assert first.data == again[-1].data
+
+
+def test_what_no_mask_has_changed_is_not_on_record(encoded, astronaut, hasty, tmp_path, monkeypatch):
+    """Black and white has no colours to draw a mask with; asked again, PMask must not call the bare face protected."""
+    monkeypatch.setattr(hasty, "_record", Record(tmp_path))
+    bare = encoded(astronaut, "PNG")
+    monkeypatch.setattr(protect, "encode", lambda photo, *frames: bare)
+    assert ["protected"] * 2 == [hasty.protect(bare, MaskOptions(team=("sface",))).report.status for _ in range(2)]

@@ -31,6 +31,13 @@ def test_a_picture_that_changed_is_not_on_record(tmp_path, pictures):
     assert not Record(tmp_path).holds(pictures[0])
 
 
+def test_an_animation_is_all_of_its_frames(tmp_path, pictures):
+    """Its first is often a title or a black screen, and the same in films that are still bare."""
+    Record(tmp_path).add(*pictures[:2])
+    films = [pictures[:2], pictures[:1], pictures[:3], [pictures[0], pictures[2]], pictures[1::-1]]
+    assert [True, False, False, False, False] == [Record(tmp_path).holds(*film) for film in films]
+
+
 def test_only_its_owner_can_read_it(tmp_path, pictures):
     """It would tell which photos were posted."""
     Record(tmp_path / "state").add(pictures[0])
