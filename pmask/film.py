@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from pmask.faces import Face, iou
+from pmask.images import RGB
 from pmask.mask import Mask
 from pmask.report import FaceReport
 
@@ -62,6 +65,25 @@ def by_frame(cast: Sequence[Sequence[Sight]], frames: int) -> list[list[tuple[in
         for sight in shot:
             scenes[sight.frame].append((number, sight.face))
     return scenes
+
+
+def aligned(written: Sequence[RGB], wanted: Sequence[RGB]) -> list[RGB]:
+    """The frames that were written, one for each that was wanted: encoders merge neighbours that have become equal, as
+    two may under a mask."""
+    if len(written) == len(wanted):
+        return list(written)
+    found, place = [], 0
+    for number, frame in enumerate(wanted):
+        if number and place + 1 < len(written):
+            late = len(written) - place > len(wanted) - number
+            place += late or _away(frame, written[place + 1]) <= _away(frame, written[place])
+        found.append(written[place])
+    return found
+
+
+def _away(one: RGB, other: RGB) -> int:
+    """How much two frames differ, in levels over all pixels."""
+    return int(np.abs(one.astype(np.int16) - other).sum(dtype=np.int64))
 
 
 def weakest(reports: Sequence[FaceReport]) -> int:

@@ -16,7 +16,7 @@ from pmask import recording, store
 from pmask.check import judge, judges
 from pmask.errors import DeviceUnavailable, OutOfMemory, WeightsUnavailable
 from pmask.faces import Box, Face, iou, load_detector
-from pmask.film import Sight, by_frame, follow, lead, shots, together, weakest
+from pmask.film import Sight, aligned, by_frame, follow, lead, shots, together, weakest
 from pmask.geometry import FRAME_SIZE
 from pmask.images import RGB, Photo, decode, encode, reencoded
 from pmask.mask import DEFAULT_SEARCH, Embed, Mask, Search, Target, angle, goal, search_masks
@@ -296,7 +296,7 @@ class Protector:
         people = self._actors(data, frames, cast, names, options.team, gallery)
         plain = _frames(photo)
         if photo.lossy:
-            plain = _frames(decode(encode(photo, photo.rgb, _frames(photo)[1:])))
+            plain = aligned(_frames(decode(encode(photo, *_split(plain)))), plain)
         targets = []
         for person, shot in zip(people, cast, strict=True):
             number, view = lead(shot).frame, View(frames[lead(shot).frame].rgb, lead(shot).face, self._device)
@@ -308,9 +308,9 @@ class Protector:
             paste(frame.rgb, self._views(frame, scene), [masks[part] for part, _ in scene])
             for frame, scene in zip(frames, scenes, strict=True)
         ]
-        protected = encode(photo, pasted[0], pasted[1:])
+        protected = encode(photo, *_split(pasted))
         progress("checking", 0.96)
-        delivered = _frames(decode(protected))
+        delivered = aligned(_frames(decode(protected)), pasted)
         said = self._check_film(frames, plain, delivered, scenes, masks, targets)
         reports, first = [], 0
         for shots_of_one in parts:
@@ -540,6 +540,11 @@ class Protector:
 def _frames(photo: Photo) -> list[RGB]:
     """The pixels of a photo, or of all frames of an animation."""
     return [photo.rgb, *(frame.rgb for frame in photo.more)]
+
+
+def _split(frames: Sequence[RGB]) -> tuple[RGB, Sequence[RGB]]:
+    """The first frame and the others, as they are encoded."""
+    return frames[0], frames[1:]
 
 
 def face_report(

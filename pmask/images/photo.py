@@ -132,25 +132,34 @@ def decode(data: bytes, choice: str = "no_location") -> Photo:
 
 
 def _with_frames(photo: Photo, image: Image.Image) -> Photo:
-    """``photo`` with the other frames or pages of its file, and how long each is shown."""
-    durations, more = [image.info.get("duration")], []
+    """``photo`` with the other frames or pages of its file, and how long each is shown. A frame that looks like the one
+    before lengthens that: encoders write none twice, and it needs no mask of its own."""
+    frames, durations = [photo], [image.info.get("duration")]
     for number in range(1, formats.frames(image)):
         image.seek(number)
-        if image.format == "TIFF":
-            turn = metadata.orientation(image)
-            image.load()
-            _check(image)
-            pixels = Pixels.of(as_stored(image, turn), turn)
-        else:
-            image.load()
-            pixels = Pixels.drawn(image) if image.format == "GIF" else Pixels.of(image, photo.pixels.orientation)
-        durations.append(image.info.get("duration"))
+        pixels, duration = _later(image, photo), image.info.get("duration")
+        if image.format != "TIFF" and pixels.looks_like(frames[-1].pixels):
+            durations[-1] = None if None in (durations[-1], duration) else durations[-1] + duration
+            continue
+        durations.append(duration)
         height, width = pixels.rgb.shape[:2]
-        more.append(replace(photo, pixels=pixels, warnings=(), info=replace(photo.info, width=width, height=height)))
+        frames.append(replace(photo, pixels=pixels, warnings=(), info=replace(photo.info, width=width, height=height)))
+    more = tuple(frames[1:])
     if None in durations:
-        return replace(photo, more=tuple(more))
-    way = replace(photo.way, options=photo.way.options | {"duration": durations})
-    return replace(photo, more=tuple(more), way=way)
+        return replace(photo, more=more)
+    return replace(photo, more=more, way=replace(photo.way, options=photo.way.options | {"duration": durations}))
+
+
+def _later(image: Image.Image, photo: Photo) -> Pixels:
+    """The frame or page of ``photo`` to which its file was wound on."""
+    turn = photo.pixels.orientation
+    if image.format == "TIFF":
+        turn = metadata.orientation(image)
+        image.load()
+        _check(image)
+        return Pixels.of(as_stored(image, turn), turn)
+    image.load()
+    return Pixels.drawn(image) if image.format == "GIF" else Pixels.of(image, turn)
 
 
 def _decode_mpo(image: Image.Image, data: bytes, choice: str) -> Photo:

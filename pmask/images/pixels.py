@@ -148,6 +148,19 @@ class Pixels:
         palette = Palette(colours=rgba[:, :3].copy(), alpha=rgba[:, 3].copy())
         return cls(rgb=palette.colours[indices], orientation=1, exact=indices, palette=palette)
 
+    @property
+    def opacity(self) -> npt.NDArray[np.uint8]:
+        """(height, width), upright: 0 where what is behind shows through, 255 where nothing of it does."""
+        if self.key is not None:
+            return np.where((self.rgb == self.key).all(2), 0, _WHITE).astype(np.uint8)
+        alpha = self.palette.alpha[self.exact] if self.palette is not None else self.alpha
+        return np.full(self.rgb.shape[:2], _WHITE, np.uint8) if alpha is None else turned(alpha, self.orientation)
+
+    def looks_like(self, other: Pixels) -> bool:
+        """Whether both pictures look the same, whatever colour their transparent pixels have."""
+        seen = self.opacity > 0
+        return np.array_equal(self.opacity, other.opacity) and np.array_equal(self.rgb[seen], other.rgb[seen])
+
     def stored(self, rgb: RGB) -> Stored:
         """What the file stores when ``rgb``, upright and of this picture's shape, stands in this picture's place."""
         flat, before = (turned(pixels, _INVERSE[self.orientation]) for pixels in (rgb, self.rgb))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pmask import protect
 from pmask.faces import Face
-from pmask.film import GAP, SHOT, Sight, by_frame, follow, lead, shots
+from pmask.film import GAP, SHOT, Sight, aligned, by_frame, follow, lead, shots
 from pmask.images import decode
 from pmask.mask import Search, angle
 from pmask.options import MaskOptions
@@ -48,6 +48,15 @@ def test_a_long_track_is_cut_into_shots_of_about_a_second():
     assert max(map(len, parts)) <= SHOT
     assert lead(parts[0]) in parts[0]
     assert [1] * len(track) == [len(scene) for scene in by_frame(parts, len(track))]
+
+
+def test_each_frame_has_its_own_among_those_that_were_written():
+    """Encoders write equal neighbours once, and a frame judged by another's pixels says nothing."""
+    wanted = [np.full((2, 2, 3), level, np.uint8) for level in (10, 10, 90, 10, 200, 200)]
+    for kept in ([0, 2, 3, 4], [1, 2, 3, 5], [0, 1, 2, 3, 4]):
+        written = [wanted[number] + np.uint8(1) for number in kept]  # as a lossy file has them
+        assert [11, 11, 91, 11, 201, 201] == [int(frame[0, 0, 0]) for frame in aligned(written, wanted)]
+    assert [wanted[0]] * 2 == aligned(wanted[:1], wanted[:2])
 
 
 @pytest.fixture
