@@ -81,7 +81,7 @@ class Way:
     def write_piece(self, image: Image.Image) -> bytes:
         """The file of a piece, without what is said beside pixels."""
         out = io.BytesIO()
-        of_frames = {"save_all", "loop", "duration"}
+        of_frames = {"save_all", "loop", "duration", "default_image"}
         options = {name: value for name, value in _bare(self.options).items() if name not in of_frames}
         image.save(out, **options)
         return out.getvalue()

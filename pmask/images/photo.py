@@ -134,20 +134,19 @@ def decode(data: bytes, choice: str = "no_location") -> Photo:
 def _with_frames(photo: Photo, image: Image.Image) -> Photo:
     """``photo`` with the other frames or pages of its file, and how long each is shown. A frame that looks like the one
     before lengthens that: encoders write none twice, and it needs no mask of its own."""
-    frames, durations = [photo], [image.info.get("duration")]
+    frames, durations = [photo], [image.info.get("duration", 0)]
+    alone = bool(image.info.get("default_image"))  # an APNG's picture for who cannot play it is no part of the film
     for number in range(1, formats.frames(image)):
         image.seek(number)
-        pixels, duration = _later(image, photo), image.info.get("duration")
-        if image.format != "TIFF" and pixels.looks_like(frames[-1].pixels):
-            durations[-1] = None if None in (durations[-1], duration) else durations[-1] + duration
+        pixels, duration = _later(image, photo), image.info.get("duration", 0)
+        if image.format != "TIFF" and number > alone and pixels.looks_like(frames[-1].pixels):
+            durations[-1] += duration
             continue
         durations.append(duration)
         height, width = pixels.rgb.shape[:2]
         frames.append(replace(photo, pixels=pixels, warnings=(), info=replace(photo.info, width=width, height=height)))
-    more = tuple(frames[1:])
-    if None in durations:
-        return replace(photo, more=more)
-    return replace(photo, more=more, way=replace(photo.way, options=photo.way.options | {"duration": durations}))
+    options = photo.way.options | {"duration": durations[alone:]} | ({"default_image": True} if alone else {})
+    return replace(photo, more=tuple(frames[1:]), way=replace(photo.way, options=options))
 
 
 def _later(image: Image.Image, photo: Photo) -> Pixels:

@@ -365,6 +365,28 @@ def test_frames_that_are_held_are_one_that_is_shown_longer(astronaut):
     assert [150, 70, 70, 90] == times(result)
 
 
+def test_an_apngs_own_picture_stays_outside_the_film(astronaut):
+    """It is shown where films cannot play, may show a face, and has no time; and the frames keep theirs."""
+    first, *rest = frames_of(astronaut)
+    frames = [first, first, *rest]
+    data = saved(
+        frames[0], "PNG", save_all=True, append_images=frames[1:], default_image=True, duration=[100, 200, 300]
+    )
+    photo = decode(data)
+    result = encode(photo, photo.rgb, [frame.rgb for frame in photo.more])
+    assert opened(result).info["default_image"]
+    assert [None, 100, 200, 300] == times(data) == times(result)
+
+
+def test_a_gifs_frame_without_a_time_leaves_the_others_theirs(astronaut):
+    """Its control block may be missing, as of the first frame in old files."""
+    first, *rest = frames_of(astronaut)
+    data = saved(first, "GIF", save_all=True, append_images=rest, duration=[100, 200, 300])
+    control = data.index(b"\x21\xf9\x04")
+    photo = decode(data[:control] + data[control + 8 :])
+    assert [0, 200, 300] == [time or 0 for time in times(encode(photo, photo.rgb, [frame.rgb for frame in photo.more]))]
+
+
 def test_frames_that_are_missing_are_refused(astronaut):
     """A programming error must not become a film of one picture."""
     first, *rest = frames_of(astronaut)
