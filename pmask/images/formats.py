@@ -181,8 +181,10 @@ def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, 
         options |= _jpeg_options(image, data, choice)
         refined = options["qtables"] != image.quantization
     elif kind == "WEBP":
-        lossy = b"VP8L" not in {name for name, _ in _riff_chunks(data)}
+        names = {name for name, _ in _riff_chunks(data)}
+        lossy = b"VP8 " in names
         options |= {} if lossy else {"lossless": True, "exact": True}
+        options |= {"allow_mixed": True} if {b"VP8 ", b"VP8L"} <= names else {}
     elif kind == "TIFF":
         options |= {"compression": image.info.get("compression")} | _tiff_tags(image)
         lossy = options["compression"] == "jpeg"

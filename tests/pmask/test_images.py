@@ -84,6 +84,18 @@ def test_lossless_webp_stays_lossless(astronaut, encoded):
     assert np.array_equal(astronaut, decode(encode(photo, photo.rgb)).rgb)
 
 
+def test_a_webp_film_with_frames_of_both_kinds_stays_about_as_large(astronaut):
+    """All written without loss it would be eight times as large, for the sake of frames that came with losses."""
+    drawing = Image.new("RGB", (256, 256), "navy")
+    photos = [Image.fromarray(astronaut).resize((256, 256)).rotate(angle) for angle in (0, 4)]
+    mixed = {"allow_mixed": True, "quality": 60, "duration": 100}
+    data = saved(photos[0], "WEBP", save_all=True, append_images=[drawing, photos[1]], **mixed)
+    assert b"VP8 " in data
+    assert b"VP8L" in data
+    photo = decode(data)
+    assert 0.7 < len(encode(photo, photo.rgb, [frame.rgb for frame in photo.more])) / len(data) < 1.3
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_is_worked_on_upright_and_stored_as_it_was(orientation, kind, astronaut, encoded):
