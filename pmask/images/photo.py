@@ -150,14 +150,13 @@ def _with_frames(photo: Photo, image: Image.Image) -> Photo:
 
 
 def _later(image: Image.Image, photo: Photo) -> Pixels:
-    """The frame or page of ``photo`` to which its file was wound on."""
+    """The frame or page of ``photo`` to which its file was wound on. All lie in a file as the first does, for one
+    orientation is written."""
     turn = photo.pixels.orientation
+    image.load()
     if image.format == "TIFF":
-        turn = metadata.orientation(image)
-        image.load()
         _check(image)
         return Pixels.of(as_stored(image, turn), turn)
-    image.load()
     return Pixels.drawn(image) if image.format == "GIF" else Pixels.of(image, turn)
 
 

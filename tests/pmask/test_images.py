@@ -8,11 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from pmask import images
 from pmask.errors import BrokenImage, NotAnImage, PMaskError, TooManyBytes, TooManyPixels, UnsupportedImage
 from pmask.images import decode, encode, inspect_image, metadata, reencoded
+from pmask.images.pixels import as_stored
 
 FINDS = Path(__file__).parent / "finds"
 
@@ -397,6 +398,22 @@ def test_a_gifs_frame_without_a_time_leaves_the_others_theirs(astronaut):
     control = data.index(b"\x21\xf9\x04")
     photo = decode(data[:control] + data[control + 8 :])
     assert [0, 200, 300] == [time or 0 for time in times(encode(photo, photo.rgb, [frame.rgb for frame in photo.more]))]
+
+
+@pytest.mark.parametrize("orientations", [(1, 6), (6, 1), (8, 3)])
+def test_pages_that_lie_in_their_tiff_unlike_one_another_come_back_upright(orientations, astronaut):
+    """A scanner turns each page by itself."""
+    pages = [np.ascontiguousarray(astronaut[:90, :60]), np.ascontiguousarray(astronaut[100:190, 200:260])]
+    out = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(out, True) as file:
+        for pixels, orientation in zip(pages, orientations, strict=True):
+            as_stored(Image.fromarray(pixels), orientation).save(file, "TIFF", tiffinfo={0x0112: orientation})
+            file.newFrame()
+    photo = decode(out.getvalue())
+    again = decode(encode(photo, photo.rgb, [frame.rgb for frame in photo.more]))
+    for page, before, after in zip(pages, (photo, *photo.more), (again, *again.more), strict=True):
+        assert np.array_equal(page, before.rgb)
+        assert np.array_equal(page, after.rgb)
 
 
 def test_frames_that_are_missing_are_refused(astronaut):
