@@ -33,6 +33,8 @@ MEDIA_TYPES = {
 }
 ANIMATED = frozenset({"PNG", "WEBP", "GIF", "TIFF", "AVIF"})
 """Kinds of which all frames, or pages, are read and written again."""
+CLEARED = 2
+"""A GIF's way of disposing of a frame before the next one is drawn. https://www.w3.org/Graphics/GIF/spec-gif89a.txt"""
 _QUALITIES = (1, 98)
 _NEAR_ENOUGH = 0.03
 """A quality is found when the file is as long as the original within this share."""

@@ -146,6 +146,8 @@ def _with_frames(photo: Photo, image: Image.Image) -> Photo:
         height, width = pixels.rgb.shape[:2]
         frames.append(replace(photo, pixels=pixels, warnings=(), info=replace(photo.info, width=width, height=height)))
     options = photo.way.options | {"duration": durations[alone:]} | ({"default_image": True} if alone else {})
+    if image.format == "GIF" and any((frame.pixels.opacity == 0).any() for frame in frames):
+        options["disposal"] = formats.CLEARED  # or each frame would be seen through the next one's holes
     return replace(photo, more=tuple(frames[1:]), way=replace(photo.way, options=options))
 
 

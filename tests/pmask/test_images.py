@@ -416,6 +416,21 @@ def test_pages_that_lie_in_their_tiff_unlike_one_another_come_back_upright(orien
         assert np.array_equal(page, after.rgb)
 
 
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_a_cut_out_that_moves_leaves_no_trail(kind, astronaut):
+    """Each frame is drawn afresh: what was before must not show through its holes."""
+    figure = Image.fromarray(astronaut).resize((40, 40)).convert("RGBA")
+    frames = [Image.new("RGBA", (120, 60)) for _ in range(3)]
+    for number, frame in enumerate(frames):
+        frame.paste(figure, (5 + 35 * number, 5 * number))
+    own = {"GIF": {"disposal": 2}, "WEBP": {"lossless": True}}.get(kind, {"disposal": 1})
+    photo = decode(saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=100, **own))
+    again = decode(encode(photo, photo.rgb, [frame.rgb for frame in photo.more]))
+    for frame, before, after in zip(frames, (photo, *photo.more), (again, *again.more), strict=True):
+        assert np.array_equal(np.asarray(frame)[..., 3], before.pixels.opacity)
+        assert before.pixels.looks_like(after.pixels)
+
+
 def test_frames_that_are_missing_are_refused(astronaut):
     """A programming error must not become a film of one picture."""
     first, *rest = frames_of(astronaut)
