@@ -148,7 +148,10 @@ def _with_frames(photo: Photo, image: Image.Image) -> Photo:
     options = photo.way.options | {"duration": durations[alone:]} | ({"default_image": True} if alone else {})
     if image.format == "GIF" and any((frame.pixels.opacity == 0).any() for frame in frames):
         options["disposal"] = formats.CLEARED  # or each frame would be seen through the next one's holes
-    return replace(photo, more=tuple(frames[1:]), way=replace(photo.way, options=options))
+    notes = photo.warnings
+    if any(frame.pixels.reduced for frame in frames):
+        notes += ("frames of more than 256 colours were reduced to as many",)
+    return replace(photo, more=tuple(frames[1:]), warnings=notes, way=replace(photo.way, options=options))
 
 
 def _later(image: Image.Image, photo: Photo) -> Pixels:

@@ -99,7 +99,8 @@ class Palette:
 class Pixels:
     """rgb: upright. orientation: EXIF's, 1 to 8. grey: the file knows no colour. The other fields are as stored:
     alpha (height, width) or None; exact: CMYK or numbers of a palette's colours in 8 bits, or grey, RGB or RGBA in 16
-    bits, where the file has those; key: the colour that the file calls transparent."""
+    bits, where the file has those; key: the colour that the file calls transparent; reduced: a frame that showed more
+    colours than a palette holds."""
 
     rgb: RGB
     orientation: int
@@ -108,6 +109,7 @@ class Pixels:
     exact: _Array | None = field(default=None, repr=False)
     key: int | tuple[int, int, int] | None = None
     palette: Palette | None = field(default=None, repr=False)
+    reduced: bool = False
 
     @classmethod
     def of(cls, image: Image.Image, orientation: int, deep: Deep | None = None) -> Pixels:
@@ -137,16 +139,19 @@ class Pixels:
 
     @classmethod
     def drawn(cls, image: Image.Image) -> Pixels:
-        """Of one of an animation's later frames, as it is shown, where each frame has at most 256 colours."""
+        """Of one of a GIF's later frames, as it is shown. Where it lies on others it may show more colours than it can
+        be written with, and is reduced to those."""
         shown = _array(image.convert("RGBA"), 4)
         shown[shown[..., 3] < _WHITE] = 0  # a GIF's pixel is either there or not
         colours, numbers = np.unique(shown.view(np.uint32), return_inverse=True)
-        if len(colours) > _MOST_COLOURS:
-            raise ValueError(f"a frame of {len(colours)} colours")
+        if reduced := len(colours) > _MOST_COLOURS:
+            few = Image.fromarray(shown[..., :3]).quantize(_MOST_COLOURS - 1)  # and one for the holes
+            shown[..., :3] = np.where(shown[..., 3:], np.asarray(few.convert("RGB")), 0)
+            colours, numbers = np.unique(shown.view(np.uint32), return_inverse=True)
         indices = numbers.reshape(shown.shape[:2]).astype(np.uint8)
         rgba = colours.view(np.uint8).reshape(-1, 4)
         palette = Palette(colours=rgba[:, :3].copy(), alpha=rgba[:, 3].copy())
-        return cls(rgb=palette.colours[indices], orientation=1, exact=indices, palette=palette)
+        return cls(rgb=palette.colours[indices], orientation=1, exact=indices, palette=palette, reduced=reduced)
 
     @property
     def opacity(self) -> npt.NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps, ImageSequence, TiffImagePlugin
 
 from pmask import images
 from pmask.errors import BrokenImage, NotAnImage, PMaskError, TooManyBytes, TooManyPixels, UnsupportedImage
@@ -429,6 +429,22 @@ def test_a_cut_out_that_moves_leaves_no_trail(kind, astronaut):
     for frame, before, after in zip(frames, (photo, *photo.more), (again, *again.more), strict=True):
         assert np.array_equal(np.asarray(frame)[..., 3], before.pixels.opacity)
         assert before.pixels.looks_like(after.pixels)
+
+
+def test_a_gif_of_many_palettes_comes_back_with_a_word(astronaut):
+    """Its second frame covers half of the first, each in 200 colours of its own: one frame cannot hold 400."""
+    first, second = (Image.fromarray(astronaut[:, left : left + 100]).quantize(200) for left in (0, 250))
+    shown = np.array(first.convert("RGB"))
+    shown[:, :50] = np.asarray(second.convert("RGB"))[:, :50]
+    second.paste(200, (50, 0, 100, 512))
+    second.info["transparency"] = 200
+    data = saved(first, "GIF", save_all=True, append_images=[second])
+    assert np.array_equal(shown, np.array(ImageSequence.all_frames(opened(data))[1].convert("RGB")))
+    photo = decode(data)
+    assert any("256 colours" in warning for warning in photo.warnings)
+    again = decode(encode(photo, photo.rgb, [frame.rgb for frame in photo.more]))
+    assert np.array_equal(photo.more[0].rgb, again.more[0].rgb)
+    assert np.abs(shown.astype(int) - again.more[0].rgb).mean() < 4
 
 
 def test_frames_that_are_missing_are_refused(astronaut):
