@@ -5,45 +5,79 @@ A mask lies in the face frame, so one that was made for a face in one frame fits
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
 from pmask.faces import Face, iou
 from pmask.images import RGB
 from pmask.mask import Mask
+from pmask.people import same_person
 from pmask.report import FaceReport
+
+if TYPE_CHECKING:
+    from pmask.check import Eyes
 
 FOLLOW_IOU = 0.3
 """A face is the one of a frame before when their boxes overlap at least this much."""
 GAP = 2
-"""Frames in which a face may be overlooked without becoming another."""
+"""A face that is found again within so many frames is the same."""
 SHOT = 12
 """Frames that share a mask, a second of most animations: a mask made for one look fades when the face turns."""
 
 
 @dataclass(frozen=True)
 class Sight:
-    """A face in the frame of that number."""
+    """A face in the frame of that number. look: unit embeddings (dim) by the recognisers that were asked."""
 
     frame: int
     face: Face
+    look: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
 
-def follow(found: Sequence[Sequence[Face]]) -> list[list[Sight]]:
-    """The faces found in each frame, as one list for each face that is followed from frame to frame."""
+def watch(
+    eyes: Eyes, frames: Sequence[RGB], found: Sequence[Sequence[Face]], names: Sequence[str], *, gap: int = GAP
+) -> list[list[Sight]]:
+    """The faces found in each of these frames, seen by each named recogniser and followed."""
+    seen = [_sights(eyes, n, rgb, faces, names) for n, (rgb, faces) in enumerate(zip(frames, found, strict=True))]
+    return follow(seen, gap=gap)
+
+
+def follow(seen: Sequence[Sequence[Sight]], *, gap: int = GAP) -> list[list[Sight]]:
+    """The sights of each frame, as one list for each face that is followed from frame to frame: near its place, and as
+    the same person, for in a slideshow another comes to the same place. gap: 0 follows none, as from page to page."""
     tracks: list[list[Sight]] = []
-    for number, faces in enumerate(found):
-        open_tracks = [track for track in tracks if number - track[-1].frame <= GAP]
-        for face in faces:
-            best = max(open_tracks, key=lambda track: iou(track[-1].face.box, face.box), default=None)
-            if best is not None and iou(best[-1].face.box, face.box) >= FOLLOW_IOU:
-                best.append(Sight(number, face))
+    for number, sights in enumerate(seen):
+        open_tracks = [track for track in tracks if number - track[-1].frame <= gap]
+        for sight in sights:
+            own = [
+                track for track in open_tracks if _overlap(track[-1], sight) >= FOLLOW_IOU and _same(track[-1], sight)
+            ]
+            if own:
+                best = max(own, key=lambda track: _overlap(track[-1], sight))
+                best.append(sight)
                 open_tracks = [track for track in open_tracks if track is not best]
             else:
-                tracks.append([Sight(number, face)])
+                tracks.append([sight])
     return tracks
+
+
+def _sights(eyes: Eyes, number: int, rgb: RGB, faces: Sequence[Face], names: Sequence[str]) -> list[Sight]:
+    """These faces of the frame of that number."""
+    looks = eyes.embed(rgb, faces, names) if faces else {}
+    return [Sight(number, face, {name: looks[name][i] for name in names}) for i, face in enumerate(faces)]
+
+
+def _overlap(one: Sight, other: Sight) -> float:
+    return iou(one.face.box, other.face.box)
+
+
+def _same(one: Sight, other: Sight) -> bool:
+    """Whether two sights are of one person."""
+    return bool(same_person(one.look, {name: look[None] for name, look in other.look.items()}, list(one.look)).all())
 
 
 def shots(track: Sequence[Sight]) -> Iterator[list[Sight]]:

@@ -16,7 +16,7 @@ from pmask import recording, store
 from pmask.check import judge, judges
 from pmask.errors import DeviceUnavailable, OutOfMemory, WeightsUnavailable
 from pmask.faces import Box, Face, iou, load_detector
-from pmask.film import Sight, aligned, by_frame, follow, lead, shots, together, weakest
+from pmask.film import GAP, Sight, aligned, by_frame, lead, shots, together, watch, weakest
 from pmask.geometry import FRAME_SIZE
 from pmask.images import RGB, Photo, decode, encode, reencoded
 from pmask.mask import DEFAULT_SEARCH, Embed, Mask, Search, Target, angle, goal, search_masks
@@ -278,8 +278,13 @@ class Protector:
         gallery: Mapping[str, Embeddings],
     ) -> Protection:
         """Masks all frames: one search for each shot of a face (pmask.film), whose mask all frames of the shot take."""
-        start, frames = time.monotonic(), [photo, *photo.more]
-        tracks = follow([self.detect(frame.rgb) for frame in frames])
+        start, frames, plain = time.monotonic(), [photo, *photo.more], photo.frames
+        faces = [self.detect(rgb) for rgb in plain]
+        if not any(faces):
+            return Protection(data=data, report=self._report("no_face", photo, start))
+        on_progress(Progress(stage="loading", fraction=0.04))
+        names, warnings = self.panel(options.team)
+        tracks = watch(self, plain, faces, names, gap=0 if photo.info.format == "tiff" else GAP)
         found = tuple(lead(track).face.box for track in tracks)
         tracks = [track for track in tracks if not _left_out(lead(track).face.box, options)]
         if (why := _left_alone(len(found), len(tracks), options)) is not None:
@@ -288,15 +293,12 @@ class Protector:
         def progress(stage: Stage, fraction: float) -> None:
             on_progress(Progress(stage=stage, fraction=fraction, faces=len(tracks)))
 
-        progress("loading", 0.04)
-        names, warnings = self.panel(options.team)
         parts = [list(shots(sights)) for sights in tracks]
         cast = [shot for shots_of_one in parts for shot in shots_of_one]
         scenes = by_frame(cast, len(frames))
-        people = self._actors(data, frames, cast, names, options.team, gallery)
-        plain = _frames(photo)
+        people = self._actors(data, cast, names, options.team, gallery)
         if photo.lossy:
-            plain = aligned(_frames(decode(encode(photo, *_split(plain)))), plain)
+            plain = aligned(decode(encode(photo, *_split(plain))).frames, plain)
         targets = []
         for person, shot in zip(people, cast, strict=True):
             number, view = lead(shot).frame, View(frames[lead(shot).frame].rgb, lead(shot).face, self._device)
@@ -310,7 +312,7 @@ class Protector:
         ]
         protected = encode(photo, *_split(pasted))
         progress("checking", 0.96)
-        delivered = aligned(_frames(decode(protected)), pasted)
+        delivered = aligned(decode(protected).frames, pasted)
         said = self._check_film(frames, plain, delivered, scenes, masks, targets)
         reports, first = [], 0
         for shots_of_one in parts:
@@ -363,35 +365,29 @@ class Protector:
     def _actors(
         self,
         data: bytes,
-        frames: Sequence[Photo],
         cast: Sequence[Sequence[Sight]],
         names: Sequence[str],
         team: Sequence[str],
         gallery: Mapping[str, Embeddings],
     ) -> list[Person]:
         """The person behind each shot, whose looks in all frames of the shot are references."""
-        looks = [self._looks(frames, shot, names) for shot in cast]
-        middle = [shot.index(lead(shot)) for shot in cast]
-        faces = {name: torch.stack([look[name][i] for look, i in zip(looks, middle, strict=True)]) for name in names}
-        return [
-            replace(person, references={name: torch.cat([person.references[name], look[name]]) for name in names})
-            for person, look in zip(self._people(data, faces, team, gallery), looks, strict=True)
-        ]
-
-    def _looks(self, frames: Sequence[Photo], shot: Sequence[Sight], names: Sequence[str]) -> dict[str, Tensor]:
-        """For each named recogniser, embeddings (sights, dim) of a face in the frames of a shot."""
-        rows = [self.embed(frames[sight.frame].rgb, [sight.face], names) for sight in shot]
-        return {name: torch.cat([row[name] for row in rows]) for name in names}
+        faces = {name: torch.stack([lead(shot).look[name] for shot in cast]) for name in names}
+        people = []
+        for person, shot in zip(self._people(data, faces, team, gallery), cast, strict=True):
+            looks = {name: torch.stack([sight.look[name] for sight in shot]) for name in names}
+            known = {name: torch.cat([person.references[name], looks[name]]) for name in names}
+            people.append(replace(person, references=known))
+        return people
 
     def _is_own_work(self, photo: Photo) -> bool:
         """Whether PMask has made these very pixels, of all frames."""
-        return self._record is not None and self._record.holds(*_frames(photo))
+        return self._record is not None and self._record.holds(*photo.frames)
 
     def _put_on_record(self, photo: Photo, masked: Sequence[RGB]) -> tuple[str, ...]:
         """Remembers the protected frames, but not where no pixel changed, or the bare photo would pass for protected.
         A warning where that fails: the photo is protected all the same."""
         try:
-            if self._record is not None and not all(map(np.array_equal, _frames(photo), masked)):
+            if self._record is not None and not all(map(np.array_equal, photo.frames, masked)):
                 self._record.add(*masked)
         except OSError as error:
             return (f"{error}; picked again, this photo will be masked a second time",)
@@ -535,11 +531,6 @@ class Protector:
             device=self.device,
             warnings=(*photo.warnings, *warnings) if faces else photo.left,
         )
-
-
-def _frames(photo: Photo) -> list[RGB]:
-    """The pixels of a photo, or of all frames of an animation."""
-    return [photo.rgb, *(frame.rgb for frame in photo.more)]
 
 
 def _split(frames: Sequence[RGB]) -> tuple[RGB, Sequence[RGB]]:

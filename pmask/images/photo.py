@@ -76,6 +76,11 @@ class Photo:
         return self.pixels.rgb
 
     @property
+    def frames(self) -> list[RGB]:
+        """The pixels of the photo, and of the other frames, pages or views of its file."""
+        return [self.rgb, *(frame.rgb for frame in self.more)]
+
+    @property
     def grey(self) -> bool:
         """Whether its file knows no colour."""
         return self.pixels.grey
@@ -192,7 +197,7 @@ def encode(photo: Photo, rgb: RGB, more: Sequence[RGB] = ()) -> bytes:
     EXIF is kept as chosen, but for its thumbnail; XMP and secondary pictures are left out: each may hold the face
     unmasked.
     """
-    shapes, expected = [[frame.shape for frame in some] for some in ((rgb, *more), _frames(photo))]
+    shapes, expected = [[frame.shape for frame in some] for some in ((rgb, *more), photo.frames)]
     if shapes != expected:
         raise ValueError(f"pixels of shape {shapes} cannot stand for a photo of shape {expected}")
     try:
@@ -205,10 +210,6 @@ def encode(photo: Photo, rgb: RGB, more: Sequence[RGB] = ()) -> bytes:
         raise UnsupportedImage(
             f"the {photo.info.format} could not be written again ({error}); save the photo as PNG or JPEG"
         ) from error
-
-
-def _frames(photo: Photo) -> list[RGB]:
-    return [photo.rgb, *(frame.rgb for frame in photo.more)]
 
 
 def reencoded(photo: Photo, piece: RGB) -> RGB:

@@ -19,6 +19,8 @@ from pmask.options import MaskOptions
 from pmask.protect import Protector
 from pmask.record import Record
 
+ANNA, BERT = ({"sface": look} for look in torch.eye(128)[:2])
+
 
 def face(x: float, y: float = 0.0) -> Face:
     return Face(box=(x, y, 100.0, 100.0), landmarks=np.zeros((5, 2)), score=1.0)
@@ -26,7 +28,7 @@ def face(x: float, y: float = 0.0) -> Face:
 
 def test_faces_are_followed_and_kept_apart():
     """A mask on the neighbour's face hides nobody."""
-    found = [[face(10 * n), face(500 - 10 * n)] for n in range(5)]
+    found = [[Sight(n, face(10 * n), ANNA), Sight(n, face(500 - 10 * n), BERT)] for n in range(5)]
     tracks = follow(found)
     assert [[0, 1, 2, 3, 4]] * 2 == [[sight.frame for sight in track] for track in tracks]
     assert [10 * n for n in range(5)] == [sight.face.box[0] for sight in tracks[0]]
@@ -34,9 +36,15 @@ def test_faces_are_followed_and_kept_apart():
 
 def test_an_overlooked_frame_does_not_end_a_face_but_an_absence_does():
     """A detector blinks."""
-    near, far = [[face(0)], *[[]] * (GAP - 1), [face(0)]], [[face(0)], *[[]] * GAP, [face(0)]]
-    assert 1 == len(follow(near))
-    assert 2 == len(follow(far))
+    for gap, expected in ((GAP - 1, 1), (GAP, 2)):
+        assert expected == len(follow([[Sight(0, face(0), ANNA)], *[[]] * gap, [Sight(gap + 1, face(0), ANNA)]]))
+
+
+def test_another_person_in_the_same_place_is_another_face():
+    """Slideshows have everybody in the middle, and a mask hides only whom it was made for. On pages nobody moves."""
+    slides = [[Sight(n, face(0), who)] for n, who in enumerate((ANNA, ANNA, BERT, ANNA))]
+    assert [[0, 1, 3], [2]] == [[sight.frame for sight in track] for track in follow(slides)]
+    assert 4 == len(follow(slides, gap=0))
 
 
 def test_a_long_track_is_cut_into_shots_of_about_a_second():
@@ -138,3 +146,18 @@ def test_what_no_mask_has_changed_is_not_on_record(encoded, astronaut, hasty, tm
     bare = encoded(astronaut, "PNG")
     monkeypatch.setattr(protect, "encode", lambda photo, *frames: bare)
     assert ["protected"] * 2 == [hasty.protect(bare, MaskOptions(team=("sface",))).report.status for _ in range(2)]
+
+
+def test_a_slideshow_of_portraits_is_as_many_faces_as_people(shared, astronaut, hasty):
+    """All look out of the middle of their pictures; a slide held longer, and moved a little, is no other person."""
+    people = sorted((shared / "faces/distractors").iterdir())[:2]
+    others = [Image.open(path).convert("RGB").resize((300, 300)) for path in people]
+    slides = saved([portrait(astronaut), portrait(astronaut, 4, 4), *others], "PNG")
+    assert 3 == len(hasty.protect(slides, MaskOptions(look=True)).report.found)
+
+
+def test_pages_are_not_followed(astronaut, hasty):
+    """The next page is another photo."""
+    for kind, expected in (("PNG", 1), ("TIFF", 2)):
+        data = saved([portrait(astronaut), portrait(astronaut, 4, 4)], kind)
+        assert expected == len(hasty.protect(data, MaskOptions(team=("sface",), look=True)).report.found)
