@@ -5,6 +5,7 @@ A mask lies in the face frame, so one that was made for a face in one frame fits
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 FOLLOW_IOU = 0.3
 """A face is the one of a frame before when their boxes overlap at least this much."""
-GAP = 2
-"""A face that is found again within so many frames is the same."""
+GAP = 6
+"""A face that is found again within so many frames, half a second of most animations, is the same; in between it is
+looked for where it must have been."""
 SHOT = 12
 """Frames that share a mask, a second of most animations: a mask made for one look fades when the face turns."""
 
@@ -41,9 +43,13 @@ class Sight:
 def watch(
     eyes: Eyes, frames: Sequence[RGB], found: Sequence[Sequence[Face]], names: Sequence[str], *, gap: int = GAP
 ) -> list[list[Sight]]:
-    """The faces found in each of these frames, seen by each named recogniser and followed."""
+    """The faces found in each of these frames, seen by each named recogniser and followed, also where the detector
+    overlooked them."""
     seen = [_sights(eyes, n, rgb, faces, names) for n, (rgb, faces) in enumerate(zip(frames, found, strict=True))]
-    return follow(seen, gap=gap)
+    tracks = follow(seen, gap=gap)
+    return [
+        sorted([*track, *_overlooked(eyes, frames, seen, track)], key=lambda sight: sight.frame) for track in tracks
+    ]
 
 
 def follow(seen: Sequence[Sequence[Sight]], *, gap: int = GAP) -> list[list[Sight]]:
@@ -63,6 +69,29 @@ def follow(seen: Sequence[Sequence[Sight]], *, gap: int = GAP) -> list[list[Sigh
             else:
                 tracks.append([sight])
     return tracks
+
+
+def _overlooked(
+    eyes: Eyes, frames: Sequence[RGB], seen: Sequence[Sequence[Sight]], track: Sequence[Sight]
+) -> Iterator[Sight]:
+    """The face of a track in frames between those where it was found, as far as recognisers know it there: another
+    detector finds it."""
+    for before, after in itertools.pairwise(track):
+        for number in range(before.frame + 1, after.frame):
+            face = _between(before, after, (number - before.frame) / (after.frame - before.frame))
+            (sight,) = _sights(eyes, number, frames[number], [face], list(before.look))
+            alone = all(_overlap(sight, other) < FOLLOW_IOU for other in seen[number])
+            if alone and (_same(before, sight) or _same(after, sight)):
+                yield sight
+
+
+def _between(before: Sight, after: Sight, share: float) -> Face:
+    """The face on its way from one sight to the next, that share of the way."""
+    (x, y, width, height), landmarks = (
+        (1 - share) * np.asarray(one) + share * np.asarray(other)
+        for one, other in ((before.face.box, after.face.box), (before.face.landmarks, after.face.landmarks))
+    )
+    return Face(box=(float(x), float(y), float(width), float(height)), landmarks=landmarks, score=0.0)
 
 
 def _sights(eyes: Eyes, number: int, rgb: RGB, faces: Sequence[Face], names: Sequence[str]) -> list[Sight]:

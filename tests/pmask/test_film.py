@@ -161,3 +161,16 @@ def test_pages_are_not_followed(astronaut, hasty):
     for kind, expected in (("PNG", 1), ("TIFF", 2)):
         data = saved([portrait(astronaut), portrait(astronaut, 4, 4)], kind)
         assert expected == len(hasty.protect(data, MaskOptions(team=("sface",), look=True)).report.found)
+
+
+def test_a_face_that_the_detector_overlooks_is_masked_where_it_must_have_been(astronaut, hasty, monkeypatch):
+    """Another detector finds it, and one bare frame is enough. Where nobody is, nothing changes."""
+    frames = [portrait(astronaut), portrait(astronaut, 8, 8), faceless(astronaut), portrait(astronaut, 16, 16)]
+    detect, overlooked = hasty.detect, np.array(frames[1])
+    monkeypatch.setattr(hasty, "detect", lambda rgb: [] if np.array_equal(rgb, overlooked) else detect(rgb))
+    result = hasty.protect(saved(frames, "PNG"), MaskOptions(team=("sface",)))
+    delivered = decode(result.data).frames
+    bare, masked = (hasty.embed(rgb, detect(overlooked), ["sface"])["sface"] for rgb in (overlooked, delivered[1]))
+    assert float(torch.rad2deg(angle(bare, masked))[0]) > 25
+    assert np.array_equal(np.array(frames[2]), delivered[2])
+    assert 1 == len(result.report.faces)
