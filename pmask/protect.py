@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -235,7 +236,7 @@ class Protector:
         before = self._embed(views, options.team, plain)
         targets = self._targets(photo, plain, views, people, options)
         masks = self._search(targets, team, options, progress, cancelled)
-        near = [[i for i, other in enumerate(views) if iou(view.area, other.area) > 0] for view in views]
+        near = _near(views)
 
         def delivered() -> tuple[bytes, RGB, list[FaceReport]]:
             progress("encoding", 0.92)
@@ -260,7 +261,7 @@ class Protector:
                 )
             result = delivered()
         for _ in range(SHRINKS):
-            shares = [_shrink(face, target) for face, target in zip(result[2], targets, strict=True)]
+            shares = [_shrink(face.ssim, target.budget) for face, target in zip(result[2], targets, strict=True)]
             if min(shares) == 1:
                 break
             for i, mask in enumerate(masks):
@@ -306,14 +307,9 @@ class Protector:
         team = self._team(options.team)
         masks = self._search(targets, team, options, progress, cancelled)
         progress("encoding", 0.92)
-        pasted = [
-            paste(frame.rgb, self._views(frame, scene), [masks[part] for part, _ in scene])
-            for frame, scene in zip(frames, scenes, strict=True)
-        ]
-        protected = encode(photo, *_split(pasted))
+        protected, delivered = self._paste_film(photo, plain, scenes, masks, options)
         progress("checking", 0.96)
-        delivered = aligned(decode(protected).frames, pasted)
-        said = self._check_film(frames, plain, delivered, scenes, masks, targets)
+        said = self._check_film(frames, plain, delivered, scenes, masks, targets, options)
         reports, first = [], 0
         for shots_of_one in parts:
             own = slice(first, first := first + len(shots_of_one))
@@ -321,6 +317,41 @@ class Protector:
         warnings += self._put_on_record(photo, delivered)
         whole = self._report("protected", photo, start, reports, warnings)
         return Protection(data=protected, report=replace(whole, found=found))
+
+    def _paste_film(
+        self,
+        photo: Photo,
+        plain: Sequence[RGB],
+        scenes: Sequence[Sequence[tuple[int, Face]]],
+        masks: Sequence[Mask],
+        options: MaskOptions,
+    ) -> tuple[bytes, list[RGB]]:
+        """The protected film, and its frames as they decode to. plain: the frames encoded without masks. Where a frame
+        shows masks more than its faces' budgets allow, as one darker than they were made for, it takes less of them."""
+        frames, strengths = [photo, *photo.more], [np.ones(len(scene)) for scene in scenes]
+        for left in reversed(range(SHRINKS + 1)):
+            wanted = [
+                paste(frame.rgb, self._views(frame, scene), _weaker([masks[part] for part, _ in scene], strength))
+                for frame, scene, strength in zip(frames, scenes, strengths, strict=True)
+            ]
+            protected = encode(photo, *_split(wanted))
+            delivered = aligned(decode(protected).frames, wanted)
+            shares = [self._shares(*frame, options) for frame in zip(frames, plain, delivered, scenes, strict=True)]
+            if not left or all((share == 1).all() for share in shares):
+                break
+            strengths = [strength * share for strength, share in zip(strengths, shares, strict=True)]
+        return protected, delivered
+
+    def _shares(
+        self, frame: Photo, plain: RGB, masked: RGB, scene: Sequence[tuple[int, Face]], options: MaskOptions
+    ) -> npt.NDArray[np.float64]:
+        """What of each mask in a frame its budget allows, and those of the faces that it reaches into: at most 1."""
+        views = self._views(frame, scene)
+        own = [
+            _shrink(quality(view.boxed(frame.rgb), view.boxed(masked))[0], _budget(frame, plain, view, options))
+            for view in views
+        ]
+        return np.array([min(own[i] for i in near) for near in _near(views)])
 
     def _check_film(
         self,
@@ -330,13 +361,18 @@ class Protector:
         scenes: Sequence[Sequence[tuple[int, Face]]],
         masks: Sequence[Mask],
         targets: Sequence[Target],
+        options: MaskOptions,
     ) -> list[list[tuple[Sight, FaceReport]]]:
         """For each shot, what the delivered frames hold of its face. plain: the frames encoded without masks."""
         said: list[list[tuple[Sight, FaceReport]]] = [[] for _ in targets]
         for number, scene in enumerate(scenes):
             views, parts = self._views(frames[number], scene), [part for part, _ in scene]
             before = self._embed(views, list(targets[0].goals), plain[number])
-            some = [masks[part] for part in parts], [targets[part] for part in parts]
+            aims = [
+                replace(targets[part], budget=_budget(frames[number], plain[number], view, options))
+                for part, view in zip(parts, views, strict=True)
+            ]
+            some = [masks[part] for part in parts], aims
             reports = self._check(frames[number], before, delivered[number], views, *some)
             for (part, face), report in zip(scene, reports, strict=True):
                 said[part].append((Sight(number, face), report))
@@ -412,18 +448,12 @@ class Protector:
         people: Sequence[Person],
         options: MaskOptions,
     ) -> list[Target]:
-        """What the search is to reach for each view. What encoding alone takes of SSIM is not charged to the mask, but
-        where it is written finer than it came, for the mask's sake."""
+        """What the search is to reach for each view."""
 
         def encoded(patch: Tensor) -> Tensor:
             pixels = np.rint(patch[0].permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8)
             again = torch.from_numpy(reencoded(photo, pixels)).to(patch.device)
             return again.permute(2, 0, 1)[None].float() / 255
-
-        def lost(view: View) -> float:
-            if photo.way.refined:
-                return 0.0
-            return (1 - quality(view.boxed(photo.rgb), view.boxed(plain))[0]) / 2
 
         grey = photo.colourless
         return [
@@ -436,7 +466,7 @@ class Protector:
                 references={name: person.references[name] for name in options.team},
                 nearest={name: person.nearest(name) for name in options.team},
                 goals={name: goal(person.nearest(name), options.delta) for name in options.team},
-                budget=options.omega + lost(view),
+                budget=_budget(photo, plain, view, options),
                 grey=grey,
                 encoded=encoded if photo.lossy and not view.shrunk else None,
             )
@@ -570,6 +600,14 @@ def _left_alone(found: int, chosen: int, options: MaskOptions) -> Status | None:
     return "looked" if options.look else None if chosen else "left_out"
 
 
+def _budget(photo: Photo, plain: RGB, view: View, options: MaskOptions) -> float:
+    """The most that (1 - SSIM) / 2 of a delivered face may be. What encoding alone takes (plain: without a mask) is not
+    charged to the mask, but where it is written finer than it came, for the mask's sake."""
+    if photo.way.refined:
+        return options.omega
+    return options.omega + (1 - quality(view.boxed(photo.rgb), view.boxed(plain))[0]) / 2
+
+
 def _worth_mending(face: FaceReport, target: Target) -> bool:
     """Whether the delivered face is well over its budget, or a little short of its goals."""
     close = all(distance.after >= WORTH_MENDING * distance.goal for distance in face.distances.values())
@@ -593,10 +631,20 @@ def _harder(aim: Target, report: FaceReport, budget: float, crowd: int) -> Targe
     return replace(aim, goals=goals, budget=max(aim.budget - excess, budget / 2))
 
 
-def _shrink(face: FaceReport, target: Target) -> float:
+def _shrink(ssim: float, budget: float) -> float:
     """The factor at most 1 that brings masks in a face back to its budget: 1 - SSIM grows with the mask's square."""
-    cost = (1 - face.ssim) / 2
-    return 1.0 if cost <= target.budget else SHRINK_MARGIN * math.sqrt(target.budget / cost)
+    cost = (1 - ssim) / 2
+    return 1.0 if cost <= budget else SHRINK_MARGIN * math.sqrt(budget / cost)
+
+
+def _weaker(masks: Sequence[Mask], shares: npt.NDArray[np.float64]) -> list[Mask]:
+    """That share of each mask."""
+    return [replace(mask, values=mask.values * float(share)) for mask, share in zip(masks, shares, strict=True)]
+
+
+def _near(views: Sequence[View]) -> list[list[int]]:
+    """For each view the numbers of those whose masks reach into its face, its own among them."""
+    return [[i for i, other in enumerate(views) if iou(view.area, other.area) > 0] for view in views]
 
 
 def _mark(data: bytes) -> str:
