@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pmask.errors import NoFace
 from pmask.faces import SAME_FACE_IOU, Detector, Face, iou
+from pmask.film import by_frame, watch
 from pmask.images import RGB
 from pmask.mask import angle
 from pmask.people import Faces, Person, strangers
@@ -78,7 +79,22 @@ def check(
     uploads: Sequence[str] = (BARE,),
     team: Sequence[str] | None = None,
 ) -> list[list[Verdict]]:
-    """For each face of ``photo`` (upright pixels, largest first) a verdict of each model after each of ``uploads``.
+    """For each face of ``photo`` (upright pixels, largest first) a verdict of each model after each of ``uploads``: as
+    check_films, of files of one picture each."""
+    return check_films(eyes, [photo], [[rgb] for rgb in references], models, uploads=uploads, team=team)
+
+
+def check_films(
+    eyes: Eyes,
+    frames: Sequence[RGB],
+    references: Sequence[Sequence[RGB]],
+    models: Sequence[str] | None = None,
+    *,
+    uploads: Sequence[str] = (BARE,),
+    team: Sequence[str] | None = None,
+) -> list[list[Verdict]]:
+    """For each face of a file's ``frames`` (upright pixels) a verdict of each model after each of ``uploads``: of the
+    frame in which the model finds it most alike, for one is enough for an intruder. references: the frames of files.
 
     A face counts as matched when it is near to any face of any reference. models: everyone() by default. team: whom the
     mask was made against, where there is one (by default, whom PMask's are). Raises NoFace when there is nothing to
@@ -86,22 +102,36 @@ def check(
     """
     models = everyone() if models is None else models
     team = default_team() if team is None else team
-    known = [eyes.embed(rgb, _found(eyes, rgb, f"reference {i}"), models) for i, rgb in enumerate(references, 1)]
+    known = [
+        eyes.embed(rgb, faces, models)
+        for i, film in enumerate(references, 1)
+        for rgb, faces in zip(film, _found(eyes, film, f"reference {i}"), strict=True)
+        if faces
+    ]
     person = Person(
         references={name: torch.cat([reference[name] for reference in known]) for name in models},
         strangers={name: strangers(name, known[0][name].device) for name in models},
     )
-    faces = _found(eyes, photo, "the photo")
-    people = [person] * len(faces)
-    by_upload = [judge(eyes, photo, faces, people, models, team, upload) for upload in uploads]
-    return [[verdict for verdicts in by_upload for verdict in verdicts[i]] for i in range(len(faces))]
+    tracks = watch(eyes, frames, _found(eyes, frames, "the photo"), models)
+    said: list[list[Verdict]] = [[] for _ in tracks]
+    for upload in uploads:
+        by_face: list[list[list[Verdict]]] = [[] for _ in tracks]
+        for rgb, scene in zip(frames, by_frame(tracks, len(frames)), strict=True):
+            faces = [face for _, face in scene]
+            verdicts = judge(eyes, rgb, faces, [person] * len(faces), models, team, upload) if faces else []
+            for (number, _), on_face in zip(scene, verdicts, strict=True):
+                by_face[number].append(on_face)
+        for on_one, in_frames in zip(said, by_face, strict=True):
+            on_one += [min(of_model, key=lambda verdict: verdict.angle) for of_model in zip(*in_frames, strict=True)]
+    return said
 
 
-def _found(eyes: Eyes, rgb: RGB, what: str) -> list[Face]:
-    faces = eyes.detect(rgb)
-    if not faces:
+def _found(eyes: Eyes, frames: Sequence[RGB], what: str) -> list[list[Face]]:
+    """The faces in each frame."""
+    found = [eyes.detect(rgb) for rgb in frames]
+    if not any(found):
         raise NoFace(f"no face was found in {what}; there is nothing to compare")
-    return faces
+    return found
 
 
 def _afresh(face: Face, found: Sequence[Face]) -> Face:

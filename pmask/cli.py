@@ -235,19 +235,19 @@ def _protect_words(result: dict[str, Any]) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from pmask.check import check, everyone
+    from pmask.check import check_films, everyone
     from pmask.images import decode
 
     models = tuple(everyone()) if options.models == "all" else tuple(options.models.split(","))
     team = _team(options)
     require_known([*models, *team])
     try:
-        photo, *references = (decode(path.read_bytes()).rgb for path in (options.photo, *options.against))
+        photo, *references = (decode(path.read_bytes()).frames for path in (options.photo, *options.against))
     except OSError as error:
         print(f"pmask: {_words(error)}", file=sys.stderr)
         return FAILED
     uploads = (BARE, options.upload) if options.upload else (BARE,)
-    found = check(_protector(options), photo, references, models, uploads=uploads, team=team)
+    found = check_films(_protector(options), photo, references, models, uploads=uploads, team=team)
     faces = [[verdict.to_json() for verdict in face] for face in found]
     if options.json:
         print(json.dumps({"photo": str(options.photo), "faces": faces, "judged": tally(found)}))

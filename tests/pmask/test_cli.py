@@ -208,6 +208,20 @@ def test_check_says_who_matches(photos, capsys, astronaut):
     assert "dlib still matches it" in capsys.readouterr().out
 
 
+def test_check_looks_at_every_frame(photos, capsys, astronaut, coffee):
+    """One bare frame is enough, and a film's first may show nobody, or somebody who is hidden."""
+    empty, bare = (Image.fromarray(pixels[:400, :400]) for pixels in (coffee, astronaut))
+    hidden = bare.resize((40, 40)).resize((400, 400))
+    for name, frames in (("film", [hidden, bare]), ("reference", [empty, bare])):
+        frames[0].save(photos / f"{name}.png", save_all=True, append_images=frames[1:])
+    bare.save(photos / "bare.png")
+    for photo, reference in (("film", "bare"), ("bare", "reference")):
+        arguments = ["check", str(photos / f"{photo}.png"), "--against", str(photos / f"{reference}.png")]
+        assert 1 == cli.main([*arguments, "--models", "sface", "--json"])
+        (result,) = printed(capsys)
+        assert any(verdict["angle"] < 1 for face in result["faces"] for verdict in face)
+
+
 def test_check_needs_a_face(photos, capsys):
     """Comparing nothing must not read as "no match"."""
     assert 1 == cli.main(["check", str(photos / "coffee.jpg"), "--against", str(photos / "face.png")])
