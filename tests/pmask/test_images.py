@@ -256,6 +256,33 @@ def test_the_place_goes_by_default_and_the_rest_of_exif_stays(kind, astronaut, e
     } == kept
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF"])
+@pytest.mark.parametrize("choice", metadata.CHOICES)
+def test_no_picture_and_no_packet_goes_on_within_exif(kind, choice, astronaut, encoded):
+    """Photoshop's thumbnail and some cameras' previews show the whole bare face; XMP and IPTC say who and where."""
+    thumbnail = encoded(astronaut[:64, :64], "JPEG")
+    exif = Image.Exif()
+    exif[0x010E] = "a title"
+    exif[0x011A] = 300.0
+    exif[0x8649] = b"8BIM\x04\x0c" + thumbnail
+    exif[0x02BC] = b"<exif:GPSLatitude>59,20N</exif:GPSLatitude>"
+    exif[0x83BB] = b"\x1c\x02\x5a\x00\x06Berlin"
+    exif.get_ifd(0x8769).update(
+        {0x9286: b"ASCII\0\0\0" + thumbnail, 0x927C: b"MLT0\0" + thumbnail[1:], 0xA434: "a lens"}
+    )
+    exif.get_ifd(0x8825).update({1: "N", 0x1B: b"ASCII\0\0\0" + thumbnail})
+    photo = decode(encoded(astronaut, kind, exif=exif.tobytes()), choice)
+    result = encode(photo, photo.rgb)
+    assert not [secret for secret in (thumbnail[1:], b"GPSLatitude", b"Berlin") if secret in result]
+    said = opened(result).getexif()
+    kept = said.get(0x010E), said.get_ifd(0x8769).get(0xA434), said.get_ifd(0x8825).get(1)
+    assert {
+        "no_location": ("a title", "a lens", None),
+        "keep": ("a title", "a lens", "N"),
+        "strip": (None, None, None),
+    }[choice] == kept
+
+
 def test_a_motion_photos_video_is_left_out_with_a_word(astronaut, encoded):
     """The two seconds that some phones append show the face unmasked."""
     data = encoded(astronaut, "JPEG") + b"ftypmp42" * 1000
