@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +16,17 @@ its side. XMP, IPTC, thumbnails and previews go in any case: each may show the f
 
 ORIENTATION = 0x0112
 _GPS, _EXIF = 0x8825, 0x8769
-_MAKER_NOTE = 0x927C
-_JPEG_START = b"\xff\xd8\xff"
-_TIFF_WORDS = (0x010D, 0x010E, 0x010F, 0x0110, ORIENTATION, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298, _EXIF, _GPS)
-"""What of a TIFF's own directory is said of the photo, from its title to its copyright. The rest describes the file, or
+_JPEG = re.compile(rb"\xff\xd8\xff|\xd8\xff[\xc0\xc4\xdb\xe0][\0\1]", re.DOTALL)
+"""How a picture starts. Some cameras' previews want their first byte: after it, a segment's marker and short length."""
+_WORDS = {0x010D, 0x010E, 0x010F, 0x0110, ORIENTATION, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298, _EXIF, _GPS}
+"""What of the main directory is said of the photo, from its title to its copyright. The rest describes the file, or
 holds previews, XMP, IPTC and Photoshop's thumbnail."""
+_LOOKS = {
+    *(0x000B, 0x0100, 0x0101, 0x0102, 0x0103, 0x0106, 0x0115, 0x011A, 0x011B, 0x011C, 0x0128, 0x012D, 0x013E, 0x013F),
+    *(0x0211, 0x0212, 0x0213, 0x0214, 0x4746, 0x4749, *range(0x9C9B, 0x9CA0), 0xC4A5, 0xEA1C),
+}
+"""What other files than TIFFs, which say it by themselves, have there too: sides, depth, resolution, colours, printing,
+stars, Windows' words and padding."""
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, struct.error)
 
 
@@ -51,10 +59,21 @@ def orientation(image: Image.Image) -> int:
     if image.format == "PNG":
         image.load()  # its EXIF may stand behind its pixels; if those are broken, that is not the EXIF's damage
     try:
+        _heed_exif_alone(image)
         value = image.getexif().get(ORIENTATION, 1)
     except _DAMAGE:
         return 1
     return value if value in range(1, 9) else 1
+
+
+def _heed_exif_alone(image: Image.Image) -> None:
+    """Where EXIF has no orientation, Pillow takes that of XMP. Browsers do not: they would show the photo as it is
+    stored, and turned once it came back with that in EXIF."""
+    words: tuple[tuple[str, Any], ...] = (("xmp", b"tiff:Orientation"), ("XML:com.adobe.xmp", "tiff:Orientation"))
+    for key, word in words:
+        if word in image.info.get(key, word[:0]):
+            image.info[key] = image.info[key].replace(word, word.lower())  # as long as before, which is counted
+            image._exif = None  # it may have been read already
 
 
 def _exif(image: Image.Image, choice: str) -> bytes | None:
@@ -63,16 +82,23 @@ def _exif(image: Image.Image, choice: str) -> bytes | None:
     kept = image.getexif()
     if choice == "strip":
         return _only_orientation(kept[ORIENTATION]) if ORIENTATION in kept else None
-    notes: dict[int, Any] = kept.get_ifd(_EXIF)  # asked for first: a directory is found by its tag
-    maker_note = notes.get(_MAKER_NOTE)
-    if isinstance(maker_note, bytes) and _JPEG_START in maker_note:  # some cameras keep a preview there
-        del notes[_MAKER_NOTE]
-    unwanted = {_GPS} if choice == "no_location" else set()
-    if image.format == "TIFF":
-        unwanted |= set(kept) - set(_TIFF_WORDS)
-    for tag in unwanted & set(kept):
+    for directory in (_EXIF, _GPS):  # asked for before anything is deleted: a directory is found by its tag
+        _drop_pictures(kept.get_ifd(directory))
+    wanted = _WORDS if image.format == "TIFF" else _WORDS | _LOOKS
+    if choice == "no_location":
+        wanted = wanted - {_GPS}
+    for tag in set(kept) - wanted:
         del kept[tag]
+    _drop_pictures(kept)
     return kept.tobytes() if kept else None
+
+
+def _drop_pictures(tags: MutableMapping[int, Any]) -> None:
+    """Deletes what holds a picture, such as the preview in a camera maker's notes: it shows the face unmasked."""
+    for tag, value in list(tags.items()):
+        content = value.encode("latin-1", "replace") if isinstance(value, str) else value
+        if isinstance(content, bytes) and _JPEG.search(content):
+            del tags[tag]
 
 
 def _only_orientation(value: int) -> bytes:

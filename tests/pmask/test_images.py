@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps, ImageSequence, TiffImagePlugin
+from PIL import Image, ImageOps, ImageSequence, PngImagePlugin, TiffImagePlugin
 
 from pmask import images
 from pmask.errors import BrokenImage, NotAnImage, PMaskError, TooManyBytes, TooManyPixels, UnsupportedImage
@@ -281,6 +281,20 @@ def test_no_picture_and_no_packet_goes_on_within_exif(kind, choice, astronaut, e
         "keep": ("a title", "a lens", "N"),
         "strip": (None, None, None),
     }[choice] == kept
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_an_orientation_that_xmp_alone_tells_is_not_heeded(kind, astronaut, encoded):
+    """Browsers do not: the face would be looked for lying on its side, and the photo come back turned."""
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    said = PngImagePlugin.PngInfo()
+    said.add_itxt("XML:com.adobe.xmp", packet.decode())
+    options = {"PNG": {"pnginfo": said}, "TIFF": {"tiffinfo": {700: packet}}}
+    photo = decode(data := encoded(astronaut[:, :400], kind, **options.get(kind, {"xmp": packet})))
+    assert packet in data
+    assert photo.info == inspect_image(data)
+    assert (512, 400) == photo.rgb.shape[:2]
+    assert 0x0112 not in opened(encode(photo, photo.rgb)).getexif()
 
 
 def test_a_motion_photos_video_is_left_out_with_a_word(astronaut, encoded):
