@@ -26,6 +26,8 @@ YUNET_SCORE = 0.6
 MTCNN_SCORE = 0.9
 SAME_FACE_IOU = 0.4
 """Two boxes that overlap more than this are one face."""
+MTCNN_SMALLEST = 20
+"""Pixels of the shorter side. It finds no face that is smaller, and takes no smaller picture."""
 MIN_EYE_DISTANCE = 4.0
 """Pixels. A smaller face carries no signature that a recogniser reads, and no mask either."""
 
@@ -77,9 +79,9 @@ def _yunet(say: store.Say) -> Detector:
 
     def look(rgb: RGB, side: int) -> list[Face]:
         scale = min(1.0, side / max(rgb.shape[:2]))
-        small = rgb if scale == 1 else cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        if min(small.shape[:2]) < 2:
+        if round(scale * min(rgb.shape[:2])) < 2:  # a thread, of which nothing would be left
             return []
+        small = rgb if scale == 1 else cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         network.setInputSize((small.shape[1], small.shape[0]))
         _, rows = network.detect(np.ascontiguousarray(small[..., ::-1]))
         # a pixel's centre at i in the small picture is at (i + 1/2) / scale - 1/2 in the photo
@@ -106,6 +108,8 @@ def _mtcnn(say: store.Say) -> Detector:
     network = MTCNN(keep_all=True, device="cpu")
 
     def detect(rgb: RGB) -> list[Face]:
+        if min(rgb.shape[:2]) < MTCNN_SMALLEST:
+            return []
         boxes, scores, points = network.detect(Image.fromarray(rgb), landmarks=True)
         if boxes is None:
             return []

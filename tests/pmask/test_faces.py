@@ -69,9 +69,10 @@ def test_a_close_up_and_a_far_head_are_found(astronaut):
     assert 1 == len(detect(small))
 
 
-def test_tiny_pictures_are_no_error(detector):
-    """An icon is a picture too."""
-    assert [] == load_detector("yunet")(np.zeros((1, 1, 3), np.uint8))
+@pytest.mark.parametrize("shape", [(1, 1), (15, 15), (3, 2000), (1300, 1), (1, 5000)])
+def test_tiny_and_thin_pictures_are_no_error(detector, shape):
+    """An icon is a picture too, and so is the rule of a web page."""
+    assert [] == detector(np.full((*shape, 3), 128, np.uint8))
 
 
 def test_an_unknown_detector_is_told_the_known_ones():
