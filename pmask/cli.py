@@ -136,7 +136,7 @@ def _protect(options: argparse.Namespace) -> int:
     protector = _protector(options, Album(photos=len(options.photos), seconds=math.inf), Record())
     gallery = _gallery(options.gallery, protector, mask.team) if options.gallery else None
     for photo in options.photos if len(options.photos) > 1 else ():
-        with contextlib.suppress(PMaskError, OSError):  # its own turn says what is wrong with it
+        with contextlib.suppress(Exception):  # its own turn says what is wrong with it
             protector.remember(files.read(photo), mask.team)
     worst = OK
     for photo, target in zip(options.photos, targets, strict=True):
@@ -145,10 +145,9 @@ def _protect(options: argparse.Namespace) -> int:
             protection = _with_progress(protector, photo, mask, gallery)
             files.write(target, protection.data, like=photo)
             result |= {"output": str(target), **protection.report.to_json()}
-        except (PMaskError, OSError) as error:
+        except Exception as error:  # whatever it is, the other photos have their turn
             worst = FAILED
-            code = error.code if isinstance(error, PMaskError) else files.code(error)
-            result |= {"code": code, "message": _words(error)}
+            result |= {"code": _code(error), "message": _words(error)}
         print(json.dumps(result) if options.json else _protect_words(result), flush=True)
     return worst
 
@@ -302,9 +301,21 @@ def _team(options: argparse.Namespace) -> tuple[str, ...]:
     return default_team() if options.team is None else tuple(options.team.split(","))
 
 
+def _code(error: Exception) -> str:
+    """A stable code for whatever went wrong."""
+    if isinstance(error, OSError):
+        return files.code(error)
+    return error.code if isinstance(error, PMaskError) else PMaskError.code
+
+
 def _words(error: Exception) -> str:
     """An error in words, with the file's name where the system names one."""
-    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, OSError | PMaskError):
+        return str(error)
+    kind = type(error).__name__
+    return f"PMask failed in a way that was not foreseen ({kind}: {error}); please report it, and save the photo as PNG"
 
 
 def _say(line: str) -> None:

@@ -92,6 +92,22 @@ def test_one_bad_photo_does_not_stop_the_others(photos, capsys):
     assert (photos / "coffee.jpg").read_bytes() == (photos / "new" / "coffee.protected.jpg").read_bytes()
 
 
+def test_not_even_a_fault_of_pmasks_own_stops_the_others(photos, capsys, monkeypatch):
+    """A library that chokes on one picture must not cost the evening's other five hundred."""
+    decode = protect.decode
+
+    def choke(data, *choice):
+        if data == (photos / "half.jpg").read_bytes():
+            raise ArithmeticError("nobody thought of this")
+        return decode(data, *choice)
+
+    monkeypatch.setattr(protect, "decode", choke)
+    assert 1 == cli.main(["protect", str(photos / "half.jpg"), str(photos / "coffee.jpg"), "--json"])
+    choked, whole = printed(capsys)
+    assert ("failed", "internal", "no_face") == (choked["status"], choked["code"], whole["status"])
+    assert "ArithmeticError: nobody thought of this" in choked["message"]
+
+
 def test_people_get_words(photos, capsys):
     """Angles mean little without a verdict."""
     assert 0 == cli.main(["protect", str(photos / "face.png"), str(photos / "coffee.jpg")])
