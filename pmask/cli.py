@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from pmask import __version__, files, models_cli, team_cli
 from pmask.errors import BadOption, NoFace, PMaskError
 from pmask.evaluation import cli as evaluation
+from pmask.images import RGB, decode
 from pmask.images.metadata import CHOICES
 from pmask.options import PRESETS, MaskOptions
 from pmask.recognisers.specs import require_known
@@ -44,11 +47,21 @@ STAGE_WORDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0 when all went well, 1 when something failed, 2 for wrong usage."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be in the terminal's encoding
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
     except PMaskError as error:
         print(f"pmask: {error}", file=sys.stderr)
         return USAGE if error.status == 400 else FAILED
+    except BrokenPipeError:  # whoever read has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
+        return FAILED
+    except OSError as error:
+        print(f"pmask: {_words(error)}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("pmask: stopped", file=sys.stderr)
         return FAILED
@@ -235,16 +248,11 @@ def _protect_words(result: dict[str, Any]) -> str:
 
 def _check(options: argparse.Namespace) -> int:
     from pmask.check import check_films, everyone
-    from pmask.images import decode
 
     models = tuple(everyone()) if options.models == "all" else tuple(options.models.split(","))
     team = _team(options)
     require_known([*models, *team])
-    try:
-        photo, *references = (decode(path.read_bytes()).frames for path in (options.photo, *options.against))
-    except OSError as error:
-        print(f"pmask: {_words(error)}", file=sys.stderr)
-        return FAILED
+    photo, *references = map(_frames, (options.photo, *options.against))
     uploads = (BARE, options.upload) if options.upload else (BARE,)
     found = check_films(_protector(options), photo, references, models, uploads=uploads, team=team)
     faces = [[verdict.to_json() for verdict in face] for face in found]
@@ -256,6 +264,15 @@ def _check(options: argparse.Namespace) -> int:
         if judged := tally(found):
             print(tally_words(judged))
     return FAILED if any(verdict["matches"] for face in faces for verdict in face) else OK
+
+
+def _frames(path: Path) -> list[RGB]:
+    """The upright pixels of a photo, and of what else its file holds. Raises OSError, and any PMaskError with the file's
+    name."""
+    try:
+        return decode(files.read(path)).frames
+    except PMaskError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _gallery_build(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -242,6 +243,50 @@ def test_check_needs_a_face(photos, capsys):
     """Comparing nothing must not read as "no match"."""
     assert 1 == cli.main(["check", str(photos / "coffee.jpg"), "--against", str(photos / "face.png")])
     assert "no face was found in the photo" in capsys.readouterr().err
+
+
+def test_check_says_which_file_is_bad_and_waits_for_none(photos, capsys):
+    """Of twenty references one is cut; and a pipe would never end."""
+    os.mkfifo(photos / "pipe.jpg")
+    face = str(photos / "face.png")
+    for name, words in (("half.jpg", "truncated"), ("pipe.jpg", "not a regular file"), ("absent.jpg", "No such file")):
+        assert 1 == cli.main(["check", face, "--against", face, str(photos / name)])
+        said = capsys.readouterr().err
+        assert f"{photos / name}: " in said
+        assert words in said
+
+
+def run(*arguments: str | bytes, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "pmask", *arguments], capture_output=True, check=False, **options)
+
+
+def test_a_cache_that_is_no_folder_is_told_in_words(photos):
+    """A page of Python's own words says nothing to whoever mistyped PMASK_CACHE."""
+    told = run("models", "fetch", "sface", env=os.environ | {"PMASK_CACHE": str(photos / "face.png")})
+    assert 1 == told.returncode
+    assert b"Not a directory" in told.stderr
+    assert b"Traceback" not in told.stderr
+
+
+def test_a_name_in_no_encoding_is_printed_all_the_same(tmp_path):
+    """An old disk's names are not UTF-8, and the batch went no further than the first of them."""
+    told = run(
+        "protect", os.fsencode(tmp_path) + b"/\xe9t\xe9.jpg", env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    )
+    assert 1 == told.returncode
+    assert rb"\udce9t\udce9.jpg: failed (not_found)" in told.stdout
+    assert b"Traceback" not in told.stderr
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly():
+    """As in `pmask models list | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    told = subprocess.run(
+        [sys.executable, "-m", "pmask", "models", "list"], stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+    assert (1, b"") == (told.returncode, told.stderr)
 
 
 def test_a_gallery_is_built_listed_and_deleted(photos, capsys):
