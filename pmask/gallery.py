@@ -2,7 +2,7 @@
 hand is the same person, D_l in Eq. 4; all others are strangers, among whom N(x) is looked for (pmask.people).
 
 The embeddings are kept in the cache, one file for each folder, readable by their owner only. A photo is looked at again
-when it has changed; what is no longer in the folder is forgotten.
+when it has changed, and all of them when a recogniser has; what is no longer in the folder is forgotten.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pmask import files
 from pmask.errors import PMaskError
 from pmask.images import decode
+from pmask.marks import code_mark
 from pmask.population import Embeddings
 from pmask.recognisers.specs import SPECS
 from pmask.store import cache_dir
@@ -28,23 +30,26 @@ from pmask.store import cache_dir
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and listing or deleting needs none
     from pmask.check import Eyes
 
+MADE_BY = ("geometry", "views", "faces", "images", "recognisers")
+"""The modules that decide what an embedding is."""
+
 Shelf = dict[str, dict[str, Embeddings]]
 """For each photo, by its stamp: for each recogniser, embeddings (faces, dim) of the faces in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """A folder whose embeddings are in the cache. file: where."""
+    """A folder whose embeddings are in the cache. file: where. marks: for each recogniser, by what they were made."""
 
     file: Path
     folder: Path
-    recognisers: tuple[str, ...]
+    marks: dict[str, str]
     shelf: Shelf
 
     @property
     def faces(self) -> int:
         """How many faces were found in all photos."""
-        return sum(len(photo[self.recognisers[0]]) for photo in self.shelf.values())
+        return sum(len(next(iter(photo.values()))) for photo in self.shelf.values())
 
 
 def build(
@@ -59,19 +64,21 @@ def build(
     Files that are no photos count as photos without a face.
     """
     kept = _read(_file(folder))
-    if kept is None or not set(names) <= set(kept.recognisers):
-        kept = Kept(file=_file(folder), folder=folder.resolve(), recognisers=tuple(names), shelf={})
+    sound = [] if kept is None else [name for name, mark in kept.marks.items() if mark == _mark(name)]
+    if kept is None or not set(names) <= set(sound):
+        sound = list(names)
+        kept = Kept(file=_file(folder), folder=folder.resolve(), marks={}, shelf={})
     stamps = {_stamp(photo, folder): photo for photo in _photos(folder)}
-    shelf = {stamp: faces for stamp, faces in kept.shelf.items() if stamp in stamps}
+    shelf = {stamp: {name: faces[name] for name in sound} for stamp, faces in kept.shelf.items() if stamp in stamps}
     changed = len(shelf) < len(kept.shelf)
     missing = [stamp for stamp in stamps if stamp not in shelf]
     try:
         for done, stamp in enumerate(missing, 1):
-            shelf[stamp] = _faces(stamps[stamp], eyes, kept.recognisers)
+            shelf[stamp] = _faces(stamps[stamp], eyes, sound)
             on_photo(done, len(missing))
     finally:
         if changed or missing:
-            _write(kept.file, kept.folder, kept.recognisers, shelf)
+            _write(kept.file, kept.folder, {name: _mark(name) for name in sound}, shelf)
     return {name: _rows(name, shelf) for name in names}
 
 
@@ -90,10 +97,10 @@ def delete(folder: Path) -> bool:
 
 def delete_all() -> int:
     """Deletes what is kept of every folder, unreadable files too; how many there were."""
-    files = [file for file in _home().glob("*") if file.is_file()]
-    for file in files:
+    there = [file for file in _home().glob("*") if file.is_file()]
+    for file in there:
         file.unlink()
-    return len(files)
+    return len(there)
 
 
 def _home() -> Path:
@@ -104,8 +111,14 @@ def _file(folder: Path) -> Path:
     return _home() / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:24]}.npz"
 
 
+def _mark(name: str) -> str:
+    """Changes when a recogniser's weights do, or the way of a face into it; empty for one that is no longer there."""
+    return f"{SPECS[name].mark}|{code_mark(*MADE_BY)}" if name in SPECS else ""
+
+
 def _photos(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    found = [path for path in folder.rglob("*") if not path.name.startswith(".")]
+    return sorted(path for path in found if os.path.isfile(path))  # of a folder that must not be entered, none is
 
 
 def _stamp(photo: Path, folder: Path) -> str:
@@ -116,7 +129,7 @@ def _stamp(photo: Path, folder: Path) -> str:
 
 def _faces(photo: Path, eyes: Eyes, names: Sequence[str]) -> dict[str, Embeddings]:
     try:
-        rgb = decode(photo.read_bytes()).rgb
+        rgb = decode(files.read(photo)).rgb
     except (PMaskError, OSError):
         return {name: np.empty((0, SPECS[name].dim), np.float32) for name in names}
     return {name: rows.cpu().numpy() for name, rows in eyes.embed(rgb, eyes.detect(rgb), names).items()}
@@ -132,22 +145,22 @@ def _read(file: Path) -> Kept | None:
         with file.open("rb") as stream, np.load(stream) as stored:
             about = json.loads(str(stored["about"]))
             ends = np.cumsum(about["faces"])[:-1]
-            names = tuple(about["recognisers"])
-            parts = {name: np.split(stored[name], ends) for name in names}
+            marks: dict[str, str] = about["marks"]
+            parts = {name: np.split(stored[name], ends) for name in marks}
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return None
-    shelf = {stamp: {name: parts[name][i] for name in names} for i, stamp in enumerate(about["photos"])}
-    return Kept(file=file, folder=Path(about["folder"]), recognisers=names, shelf=shelf)
+    shelf = {stamp: {name: parts[name][i] for name in marks} for i, stamp in enumerate(about["photos"])}
+    return Kept(file=file, folder=Path(about["folder"]), marks=marks, shelf=shelf)
 
 
-def _write(file: Path, folder: Path, names: Sequence[str], shelf: Shelf) -> None:
+def _write(file: Path, folder: Path, marks: Mapping[str, str], shelf: Shelf) -> None:
     about = {
         "folder": str(folder),
-        "recognisers": list(names),
+        "marks": marks,
         "photos": list(shelf),
-        "faces": [len(photo[names[0]]) for photo in shelf.values()],
+        "faces": [len(next(iter(photo.values()))) for photo in shelf.values()],
     }
-    arrays: Mapping[str, Embeddings] = {name: _rows(name, shelf) for name in names}
+    arrays: Mapping[str, Embeddings] = {name: _rows(name, shelf) for name in marks}
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:  # a temporary file's mode is 0600
         np.savez(part, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)

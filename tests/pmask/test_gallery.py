@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 
+import networks
 import numpy as np
 import pytest
 from PIL import Image
 
 from pmask import gallery
+from pmask.images import decode
+from pmask.protect import Protector
+from pmask.recognisers import own
 
 NAMES = ("sface",)
 
@@ -71,6 +75,68 @@ def test_another_recogniser_looks_at_all(folder, protector):
         looks,
         {name: rows.shape for name, rows in built.items()},
     )
+
+
+OWN = """[mine]
+file = "mine.pt"
+dim = {dim}
+size = 64
+colour = "rgb"
+mean = 127.5
+deviation = 127.5
+licence = "mine"
+"""
+
+
+@pytest.mark.parametrize("dim", [32, 48])
+def test_other_weights_under_the_same_name_look_at_all(dim, folder, tmp_path, monkeypatch):
+    """What the old ones said would be taken for what the new ones say: strangers for the person, and the other way."""
+    monkeypatch.setenv("PMASK_HOME", str(tmp_path / "home"))
+    own.path().parent.mkdir()
+    built = {}
+    for seed, width in ((1, 32), (2, dim)):
+        own.path().write_text(OWN.format(dim=width))
+        networks.torchscript(own.path().parent / "mine.pt", width, seed)
+        built[seed] = gallery.build(folder, Protector(device="cpu"), ("sface", "mine"))["mine"]
+    fresh = Protector(device="cpu").embeddings(decode((folder / "face.png").read_bytes()).rgb, ("mine",))["mine"]
+    np.testing.assert_allclose(fresh.numpy(), built[2], atol=1e-5)
+    assert not np.array_equal(built[1], built[2])
+
+
+def test_a_recogniser_that_is_gone_is_forgotten(folder, protector, tmp_path, monkeypatch):
+    """Whoever takes their own network out of the settings has a gallery all the same, of those that are left."""
+    monkeypatch.setenv("PMASK_HOME", str(tmp_path / "home"))
+    own.path().parent.mkdir()
+    own.path().write_text(OWN.format(dim=32))
+    networks.torchscript(own.path().parent / "mine.pt")
+    gallery.build(folder, Protector(device="cpu"), ("sface", "mine"))
+    own.path().unlink()
+    (folder / "new.txt").write_text("no photo either")
+    looks = Looks()
+    assert (1, 128) == gallery.build(folder, protector, NAMES, looks)["sface"].shape
+    assert [(1, 1)] == looks
+    (kept,) = gallery.kept()
+    assert ["sface"] == list(kept.marks)
+
+
+def test_what_is_too_long_for_a_photo_is_not_read(folder, protector):
+    """Phones put films beside photos; each was read whole, into memory."""
+    with (folder / "film.mp4").open("wb") as film:
+        film.truncate(1 << 40)
+    assert 1 == len(gallery.build(folder, protector, NAMES)["sface"])
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may enter every folder")
+def test_a_folder_that_may_be_listed_but_not_entered_holds_no_photos(folder, protector):
+    """Another person's, on a shared disk."""
+    closed = folder / "closed"
+    closed.mkdir()
+    (closed / "photo.jpg").write_text("")
+    closed.chmod(0o444)
+    try:
+        assert 1 == len(gallery.build(folder, protector, NAMES)["sface"])
+    finally:
+        closed.chmod(0o755)
 
 
 def test_a_stopped_build_goes_on_where_it_was(folder, protector, astronaut):
