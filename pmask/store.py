@@ -189,12 +189,30 @@ def _fetch_web(file: WebFile, meter: Meter) -> None:
     """Downloads, checks and keeps; what has come of a cut download stays until the next try."""
     mark = hashlib.sha256(file.url.encode()).hexdigest()[:12]
     part = cache_dir() / "downloads" / f"{mark}-{file.url.rsplit('/', 1)[-1]}.part"
-    download(file.url, part, meter)
-    try:
-        with _opened(file, part) as stream:
-            _keep(file, stream)
-    finally:
-        forget(part)  # kept, or wrong
+    with _alone_with(part):
+        if is_present(file) and _is_sound_elsewhere(file):
+            return  # another process has fetched it meanwhile
+        download(file.url, part, meter)
+        try:
+            with _opened(file, part) as stream:
+                _keep(file, stream)
+        finally:
+            forget(part)  # kept, or wrong
+
+
+@contextlib.contextmanager
+def _alone_with(part: Path) -> Iterator[None]:
+    """Waits until no other process, or thread, writes to ``part``."""
+    from filelock import FileLock  # slow to import, and hardly ever needed
+
+    part.parent.mkdir(parents=True, exist_ok=True)
+    lock = part.with_suffix(".lock")
+    with FileLock(lock):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows deletes none that is open
+                lock.unlink()
 
 
 @contextlib.contextmanager

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_PIECE = 1 << 12
 
 
 class Web:
     """files: what is served, by path. cut: where the next answers break off, in bytes of their bodies. ranges: whether
-    range requests are known. asked: each request's path and Range."""
+    range requests are known. asked: each request's path and Range. pause: seconds after each _PIECE of a body."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.cut: list[int] = []
         self.ranges = True
+        self.pause = 0.0
         self.asked: list[tuple[str, str | None]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -57,7 +61,10 @@ class Web:
                 self.send_header("Content-Length", str(len(content) - first))
                 self.end_headers()
                 body = content[first:]
-                self.wfile.write(body[: web.cut.pop(0)] if web.cut else body)
+                body = body[: web.cut.pop(0)] if web.cut else body
+                for start in range(0, len(body), _PIECE):
+                    self.wfile.write(body[start : start + _PIECE])
+                    time.sleep(web.pause)
                 self.close_connection = True
 
             def log_message(self, *arguments: object) -> None:

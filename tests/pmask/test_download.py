@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -107,6 +109,17 @@ def test_one_member_of_an_archive_is_kept(web, tmp_path):
     assert [path] == store.fetch([file])
     assert [] == web.asked
     assert store.verify(file)
+
+
+def test_two_processes_fetch_one_file_once(web, tmp_path):
+    """The daemon and the command line, both new: their bytes were mixed in one part, and both failed."""
+    web.files["/net.onnx"], web.pause = CONTENT, 0.02
+    file = record(web, "/net.onnx")
+    code = f"from pmask import store; from pmask.recognisers.records import WebFile; print(*store.fetch([{file!r}]))"
+    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [f"{store.weight_path(file)}\n"] * 2 == [process.communicate()[0] for process in both]
+    assert store.verify(file)
+    assert 1 == len(web.asked)
 
 
 @pytest.mark.parametrize(
