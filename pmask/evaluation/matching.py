@@ -59,6 +59,7 @@ class Shots:
         """One row per person: the normalised mean of their embeddings, zeros where no face was found at all."""
         names = np.unique(self.people)
         sums = np.array([self.vectors[self.people == name].sum(0) for name in names], np.float32)
+        sums = sums.reshape(len(names), self.vectors.shape[1])  # of nobody too
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         return Shots(np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0), names)
 

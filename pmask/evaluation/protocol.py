@@ -395,8 +395,11 @@ class _Count:
             done=done,
         )
 
-    def _shots(self, intruder: Intruder, photos: Iterable[tuple[str, Photo]], pipeline: str, protected: bool) -> Shots:
-        """The embeddings of (person, photo), bare or protected, behind a pipeline."""
+    def _shots(
+        self, intruder: Intruder, photos: Iterable[tuple[str, Photo]], pipeline: str, protected: bool, dim: int = 0
+    ) -> Shots:
+        """The embeddings of (person, photo), bare or protected, behind a pipeline. dim: their width where none of the
+        photos shows a face."""
         rows = []
         for person, photo in photos:
             look = self.recipe.look(self.protected[photo.digest].digest if protected else photo.digest, pipeline)
@@ -404,7 +407,7 @@ class _Count:
             if not looked or (face is not None and vector is None):  # no face would count as hidden
                 raise CodeChanged(CHANGED)
             rows.append((person, vector))
-        dim = next((len(vector) for _, vector in rows if vector is not None), 0)
+        dim = next((len(vector) for _, vector in rows if vector is not None), dim)
         return Shots.of(rows, dim)
 
     @property
@@ -420,10 +423,12 @@ class _Count:
         probes = probes.where(probes.found)
         if not len(probes.people):
             raise NoFace(f"{self.settings.detector} finds a face in no probe; there is nothing to search with")
-        others = self._shots(
-            intruder, [(p.name, photo) for p in self.parts.others for photo in p.photos], AS_DELIVERED, False
-        )
-        mine = self._shots(intruder, self._mine, AS_DELIVERED, False)
+
+        def seen(photos: Iterable[tuple[str, Photo]], pipeline: str, protected: bool) -> Shots:
+            return self._shots(intruder, photos, pipeline, protected, probes.vectors.shape[1])
+
+        others = seen([(p.name, photo) for p in self.parts.others for photo in p.photos], AS_DELIVERED, False)
+        mine = seen(self._mine, AS_DELIVERED, False)
         everyone = mine + others
         self.twins.append(matching.twins(everyone))
         cosine = matching.match_cosine(everyone)
@@ -438,10 +443,10 @@ class _Count:
 
         rows = []
         for pipeline in self.recipe.looks:
-            sides = [self._shots(intruder, self._mine, pipeline, protected) for protected in (True, False)]
+            sides = [seen(self._mine, pipeline, protected) for protected in (True, False)]
             masked, bare = (figures(own, others, cosine, int((~own.found).sum())) for own in sides)
             rows.append(Row(intruder=intruder.name, pipeline=pipeline, average=False, protected=masked, bare=bare))
-        hidden = self._shots(intruder, self._mine, AS_DELIVERED, True)
+        hidden = seen(self._mine, AS_DELIVERED, True)
         rest = others.templates()
         means = [figures(own.templates(), rest, average_cosine, int((~own.found).sum())) for own in (hidden, mine)]
         rows.append(Row(intruder=intruder.name, pipeline=AS_DELIVERED, average=True, protected=means[0], bare=means[1]))

@@ -94,6 +94,14 @@ def test_processes_come_to_the_same_results(settings):
     assert Done(protected=2, detected=11, embedded=11, measured=2) == two.done
 
 
+@pytest.mark.parametrize("alone", [{"people": 3}, {"gallery_people": 0}], ids=str)
+def test_nobody_else_need_be_in_the_gallery(alone, settings):
+    """All that work ended in an error where everyone is under protection; there is then no other to be taken for."""
+    results = evaluate(replace(settings, search=METHODS["none"], pipelines=(), **alone))
+    assert results.census.people == results.census.gallery_people
+    assert 0.0 == results.rows[0].bare.psr[1].mean
+
+
 def test_where_nothing_protects_the_figures_are_those_of_the_bare_files(settings):
     """The evaluation itself must not hide anybody."""
     results = evaluate(replace(settings, search=METHODS["none"]))
