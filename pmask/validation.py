@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pmask.degradations import BARE, LEVELS, degrade
-from pmask.errors import BadOption
+from pmask.errors import BadOption, PMaskError
 from pmask.evaluation.matching import Shots, outranked
 from pmask.evaluation.people import Person, Photo, find_people
 from pmask.folders import cache_dir
@@ -80,7 +80,7 @@ class Folder:
 class Searches:
     """Every probe under every degradation, searched among all other photos as they are. wrong: for each recogniser,
     where it fails (searches). people, degradations (searches): whose photo it is, and how it was made worse. faceless:
-    how many photos no face was found in; they are in no search."""
+    how many photos no face was found in, or could not be read; they are in no search."""
 
     wrong: dict[str, npt.NDArray[np.bool_]]
     people: npt.NDArray[np.str_]
@@ -263,14 +263,18 @@ def _embed(photos: Sequence[Photo], shelves: dict[tuple[str, str], _Shelf], prot
 
 
 def _frame(photo: Photo, protector: Protector) -> Tensor | None:
-    """The face frame (1, 3, FRAME_SIZE, FRAME_SIZE) of the face that the photo is about, rounded to 8 bits."""
+    """The face frame (1, 3, FRAME_SIZE, FRAME_SIZE) of the face that the photo is about, rounded to 8 bits. In a photo
+    that cannot be read, there is none."""
     import torch
 
     from pmask.evaluation.work import central
     from pmask.images import decode
     from pmask.views import View
 
-    rgb = decode(photo.path.read_bytes()).rgb
+    try:
+        rgb = decode(photo.path.read_bytes()).rgb
+    except PMaskError:  # one cut file among thousands
+        return None
     faces = protector.detect(rgb)
     which = central([face.box for face in faces], rgb.shape)
     if which is None:
