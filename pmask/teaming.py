@@ -112,7 +112,7 @@ def intervals(
     """For each team, between what its diversity lies in 95 % of RESAMPLES draws of as many people, with repetition.
 
     wrong: as in rank_teams. people (photos): whose photo each is; photos of one person are alike, so they are drawn
-    together. NaN where a member has no negative samples.
+    together. NaN where a member has no negative samples; draws in which it has none say nothing and are passed over.
     """
     table = np.column_stack(list(wrong.values()))
     keep = table.any(1) & ~table.all(1)  # the others weigh nothing
@@ -132,7 +132,9 @@ def intervals(
     one, two = (weights @ np.hstack(parts).astype(np.float32) for parts in (ones, twos))  # (RESAMPLES, teams * size)
     with np.errstate(invalid="ignore"):
         diversities = 1 - (two / one).reshape(RESAMPLES, len(teams), size).mean(2)
-    return [(float(low), float(high)) for low, high in np.percentile(diversities, INTERVAL, axis=0).T]
+    known = [column[~np.isnan(column)] for column in diversities.T]
+    bounds = [np.percentile(column, INTERVAL) if len(column) else (math.nan, math.nan) for column in known]
+    return [(float(low), float(high)) for low, high in bounds]
 
 
 def few(teams: Sequence[Team]) -> dict[str, int]:

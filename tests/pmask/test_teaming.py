@@ -138,3 +138,13 @@ def test_intervals_are_about_the_score_and_narrow_with_more_people():
     assert pytest.approx(widths[1], rel=0.35) == high - low  # ten photos each tell no more than one
     never = {"a": np.zeros(9, bool), "b": np.arange(9) < 5}
     assert all(math.isnan(bound) for bound in intervals(never, rank_teams(never, 2), np.arange(9).astype(str))[0])
+
+
+def test_an_interval_does_without_the_draws_that_say_nothing():
+    """Where a member hardly ever fails, some draws of people have none of its failures: one of them took all away."""
+    chance = np.random.default_rng(0)
+    wrong = {name: chance.random(400) < 0.3 for name in "ab"} | {"c": np.arange(400) == 3}
+    wrong["a"][3], wrong["b"][3] = True, False
+    teams = rank_teams(wrong, 2)
+    bounds = intervals(wrong, teams, (np.arange(400) // 4).astype(str))
+    assert all(low <= team.diversity <= high for team, (low, high) in zip(teams, bounds, strict=True))
