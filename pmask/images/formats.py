@@ -56,26 +56,30 @@ _LATE = 4096
 _PNG_LOOK = (b"cICP", b"cHRM", b"gAMA", b"sRGB", b"iCCP", b"pHYs")
 """Chunks that say how a PNG's values look and how large it prints: copied. https://www.w3.org/TR/png-3/#11Ancillary-chunks"""
 _PNG_SIGNATURE = 8
+_NCLX, _SRGB, _UNSAID = b"colrnclx", struct.pack(">HH", 1, 13), 2
+"""Where HEIC and AVIF files say how their values look, and what Pillow's AVIFs say: primaries and transfer function by
+the numbers of ITU-T H.273."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """The way of one picture into a file. options: arguments of Image.save. matched: how many bytes the pixels took,
     where the format does not say its quality. refined: a JPEG's steps are finer than the file's own. chunks: a PNG's
-    own, put right after its header."""
+    own, put right after its header. signal: what an AVIF says of its colours, as in _SRGB."""
 
     options: dict[str, Any]
     lossy: bool
     matched: int | None = None
     refined: bool = False
     chunks: bytes = field(default=b"", repr=False)
+    signal: bytes = _SRGB
 
     def write(self, stored: Stored, more: Sequence[Stored] = ()) -> bytes:
         """The file of these pixels, and of those of an animation's other frames or a TIFF's other pages."""
         if isinstance(stored, Image.Image):
             out = io.BytesIO()
             stored.save(out, **self.options | _following(more))
-            data = out.getvalue()
+            data = out.getvalue().replace(_NCLX + _SRGB, _NCLX + self.signal)
         else:
             data = _deep_png(stored, self.options.get("exif"))
         return _with_chunks(data, self.chunks)
@@ -174,7 +178,7 @@ def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, 
         options["exif"] = exif
     if pixels.key is not None:
         options["transparency"] = pixels.key
-    lossy, matched, refined, chunks = True, None, False, b""
+    lossy, matched, refined, chunks, signal = True, None, False, b"", _SRGB
     if frames(image) > 1 and image.format in ANIMATED:
         options["save_all"] = True
         if image.info.get("loop") is not None:
@@ -196,14 +200,17 @@ def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, 
         lossy = pixels.palette is not None
     elif kind == "HEIF":
         options["chroma"] = image.info.get("chroma", 420)
+        said = image.info.get("nclx_profile") or {}
+        names = ("color_primaries", "transfer_characteristics")
+        options |= {name: said[name] for name in names if said.get(name, _UNSAID) != _UNSAID}
     elif kind == "AVIF":
-        options["subsampling"] = _av1_config(data)[0]
+        options["subsampling"], signal = _av1_config(data)[0], _signal(data)
     else:
         lossy = pixels.palette is not None
     if lossy and kind not in {"JPEG", "PNG", "GIF", "BMP"}:
         beside = (image.info.get("icc_profile"), image.info.get("exif"), image.info.get("xmp"))
         matched = max(1, len(data) - sum(len(part) for part in beside if isinstance(part, bytes)))
-    return Way(options=options, lossy=lossy, matched=matched, refined=refined, chunks=chunks)
+    return Way(options=options, lossy=lossy, matched=matched, refined=refined, chunks=chunks, signal=signal)
 
 
 def _jpeg_options(image: JpegImagePlugin.JpegImageFile, data: bytes, choice: str) -> dict[str, Any]:
@@ -343,3 +350,10 @@ def _av1_config(data: bytes) -> tuple[str, bool]:
     flags = data[place + 6] if 0 <= place < len(data) - 6 else 0b1100
     names = {0b00: "4:4:4", 0b10: "4:2:2", 0b11: "4:2:0"}
     return "4:0:0" if flags & 0b10000 else names.get(flags >> 2 & 0b11, "4:2:0"), bool(flags & 0b1100000)
+
+
+def _signal(data: bytes) -> bytes:
+    """Which colours an AVIF file means, as in _SRGB; those where it does not say."""
+    place = data.find(_NCLX)
+    said = data[place + len(_NCLX) :][: len(_SRGB)]
+    return said if place >= 0 and _UNSAID not in struct.unpack(">HH", said) else _SRGB

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import cv2
@@ -95,6 +96,17 @@ def test_a_webp_film_with_frames_of_both_kinds_stays_about_as_large(astronaut):
     assert b"VP8L" in data
     photo = decode(data)
     assert 0.7 < len(encode(photo, photo.rgb, [frame.rgb for frame in photo.more])) / len(data) < 1.3
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_wide_colours_without_a_profile_stay_wide(kind, astronaut, encoded):
+    """Two numbers say how all values look (ITU-T H.273: Display P3, or HDR's BT.2020 and PQ); without, it pales."""
+    plain = encoded(astronaut[:64, :64], kind)
+    start, srgb = plain.index(b"colrnclx") + 8, struct.pack(">HH", 1, 13)
+    assert srgb == plain[start : start + 4]
+    for said in (srgb, struct.pack(">HH", 12, 13), struct.pack(">HH", 9, 16)):
+        photo = decode(plain.replace(b"colrnclx" + srgb, b"colrnclx" + said))
+        assert b"colrnclx" + said in encode(photo, photo.rgb)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
