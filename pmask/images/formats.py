@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import math
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,10 @@ _FINEST_SHARE = 1 / 4
 """Of a step, that is kept at least: files of very low quality would grow to twice and more."""
 _LATE = 4096
 """Bytes after a picture's end that are padding rather than a second file, such as a motion photo's video."""
+_MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")
+"""Of a JPEG's segment or end; the others stand among coded values, or fill."""
+_FIRST_BOXES = 1 << 16
+"""Bytes of an AVIF or HEIC in which all that it holds is named."""
 _PNG_LOOK = (b"cICP", b"cHRM", b"gAMA", b"sRGB", b"iCCP", b"pHYs")
 """Chunks that say how a PNG's values look and how large it prints: copied. https://www.w3.org/TR/png-3/#11Ancillary-chunks"""
 _PNG_SIGNATURE = 8
@@ -115,11 +120,18 @@ def losses(image: Image.Image, data: bytes) -> Iterator[str]:
         yield "reduced to 8 bits per channel"
     if image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
         yield f"reduced from {image.info['bit_depth']} to 8 bits per channel"
+    if image.format in {"HEIF", "AVIF"}:
+        yield from _left_boxes(data)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        if len(data) - data.rfind(b"\xff\xd9") > _LATE:
-            yield "what followed the photo in its file (a motion photo's video, perhaps) was left out"
+        yield from following(data, _end_of_jpeg(data))
         if image.layers == 3 and JpegImagePlugin.get_sampling(image) == -1:
             yield "its rare colour subsampling was replaced by none (4:4:4), which is finer"
+
+
+def following(data: bytes, end: int) -> Iterator[str]:
+    """A sentence on what a file holds behind its pictures, which end there."""
+    if len(data) - end > _LATE:
+        yield "what followed the photo in its file (a motion photo's video or HDR gain map, perhaps) was left out"
 
 
 def mpo(jpegs: Sequence[bytes]) -> bytes:
@@ -350,6 +362,30 @@ def _av1_config(data: bytes) -> tuple[str, bool]:
     flags = data[place + 6] if 0 <= place < len(data) - 6 else 0b1100
     names = {0b00: "4:4:4", 0b10: "4:2:2", 0b11: "4:2:0"}
     return "4:0:0" if flags & 0b10000 else names.get(flags >> 2 & 0b11, "4:2:0"), bool(flags & 0b1100000)
+
+
+def _end_of_jpeg(data: bytes) -> int:
+    """Where the first picture ends: what follows may be another, or hold what looks like an end. Segments are passed
+    over by their lengths, coded values up to the next marker that is none of theirs (ITU-T T.81, annex B)."""
+    place = 2
+    while (marker := _MARKER.search(data, place)) and marker[0] != b"\xff\xd9":
+        place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+    return marker.end() if marker else len(data)
+
+
+def _left_boxes(data: bytes) -> Iterator[str]:
+    """Sentences on what an AVIF or HEIC holds beside its picture. ISO/IEC 14496-12, section 4.2; mpvd is Google's:
+    https://developer.android.com/media/platform/motion-photo-format"""
+    place = 0
+    while place + 16 <= len(data):
+        length, name, long = struct.unpack_from(">I4sQ", data, place)
+        if name == b"mpvd":
+            yield "the motion photo's video in its file was left out"
+        if (length := long if length == 1 else length) < 8:  # 0: up to the end
+            break
+        place += length
+    if any(kind in data[:_FIRST_BOXES] for kind in (b"tmap", b"hdrgainmap")):
+        yield "the HDR gain map in its file was left out"
 
 
 def _signal(data: bytes) -> bytes:

@@ -180,9 +180,10 @@ def _decode_mpo(image: Image.Image, data: bytes, choice: str) -> Photo:
     starts = [entry["DataOffset"] + base if entry["DataOffset"] else 0 for entry in entries]
     files = [data[start : start + entry["Size"]] for start, entry in zip(starts, entries, strict=True)]
     files[0] = files[0].replace(b"MPF\0", b"none", 1)  # no longer several photos in one
+    end = max(start + entry["Size"] for start, entry in zip(starts, entries, strict=True))
     first, *others = [decode(file, choice) for file in files]
     views = tuple(photo for photo in others if photo.rgb.shape == first.rgb.shape)
-    notes = first.warnings
+    notes = (*first.warnings, *formats.following(data, end))
     if len(views) < len(others):
         notes += ("the file's secondary pictures (depth or HDR gain map) were left out",)
     return replace(first, more=views, warnings=notes)

@@ -309,12 +309,44 @@ def test_an_orientation_that_xmp_alone_tells_is_not_heeded(kind, astronaut, enco
     assert 0x0112 not in opened(encode(photo, photo.rgb)).getexif()
 
 
-def test_a_motion_photos_video_is_left_out_with_a_word(astronaut, encoded):
+def box(kind: bytes, content: bytes) -> bytes:
+    """Of an AVIF or HEIC."""
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+VIDEO = b"ftypmp42" * 1000
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("JPEG", VIDEO),
+        ("JPEG", VIDEO + b"\xff\xd9" + b"ftypmp42"),
+        ("MPO", VIDEO),
+        ("HEIF", box(b"mpvd", VIDEO)),
+        ("AVIF", box(b"mpvd", VIDEO)),
+    ],
+    ids=["JPEG", "JPEG that seems to end late", "MPO", "HEIF", "AVIF"],
+)
+def test_a_motion_photos_video_is_left_out_with_a_word(kind, more, astronaut):
     """The two seconds that some phones append show the face unmasked."""
-    data = encoded(astronaut, "JPEG") + b"ftypmp42" * 1000
-    photo = decode(data)
-    assert any("video" in warning for warning in photo.warnings)
-    assert b"ftypmp42" not in encode(photo, photo.rgb)
+    first, second, _ = frames_of(astronaut)
+    options = {"save_all": True, "append_images": [second]} if kind == "MPO" else {}
+    plain = saved(first, kind, **options)
+    assert not any("video" in warning for warning in decode(plain).warnings)
+    photo = decode(plain + more)
+    assert 1 == sum("video" in warning for warning in photo.warnings)
+    assert b"ftypmp42" not in encode(photo, photo.rgb, [frame.rgb for frame in photo.more])
+
+
+def test_a_gain_map_is_left_out_with_a_word(astronaut, encoded):
+    """It is a small picture of the bare face; and who looks at an HDR screen sees that the photo became duller."""
+    image, gain = encoded(astronaut, "JPEG"), encoded(astronaut[::2, ::2], "JPEG")
+    apple = encoded(astronaut, "HEIF") + box(b"free", b"urn:com:apple:photo:2020:aux:hdrgainmap")
+    for data in (image + gain, apple):
+        photo = decode(data)
+        assert 1 == sum("gain map" in warning for warning in photo.warnings)
+        assert gain not in encode(photo, photo.rgb)
 
 
 def test_transparency_is_kept(astronaut):
