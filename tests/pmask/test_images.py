@@ -229,7 +229,7 @@ def test_a_transparent_colour_stays_that_pixel_by_pixel(mode):
     assert np.array_equal(holes, np.asarray(result.convert("RGBA").getchannel("A")) == 0)
 
 
-@pytest.mark.parametrize(("kind", "quality"), [("WEBP", 40), ("WEBP", 90), ("AVIF", 70), ("HEIF", 60)])
+@pytest.mark.parametrize(("kind", "quality"), [("WEBP", 40), ("WEBP", 90), ("AVIF", 70), ("AVIF", 100), ("HEIF", 60)])
 def test_formats_that_do_not_say_their_quality_come_back_as_large(kind, quality, astronaut, encoded):
     """A photo four times as large is refused by sites, and one half as large has lost its detail."""
     data = encoded(astronaut, kind, quality=quality)
