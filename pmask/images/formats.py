@@ -48,6 +48,8 @@ _USUAL_CODES = bytes.fromhex("00020103030204030505040400 00017d01020300041105122
 """Start of the Huffman table that JPEG encoders use who fit none to the photo (ITU-T T.81, table K.5). Fitting one
 where the original has this would shrink the file for nothing, and needs all coefficients in memory; finer steps it
 pays for."""
+_FAX = frozenset({"tiff_ccitt", "group3", "group4"})
+"""Compressions of TIFF that hold black and white only, which become grey."""
 _FINE_QUALITY = 90
 """A JPEG's brightness is written in the steps of this quality (of libjpeg's scale), or in its own where they are finer:
 coarse ones round a mask to what is seen as much and fools less. Colours keep their steps: finer ones hardly protect
@@ -206,7 +208,8 @@ def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, 
         options |= {} if lossy else {"lossless": True, "exact": True}
         options |= {"allow_mixed": True} if {b"VP8 ", b"VP8L"} <= names else {}
     elif kind == "TIFF":
-        options |= {"compression": image.info.get("compression")} | _tiff_tags(image)
+        compression = image.info.get("compression")
+        options |= {"compression": "tiff_lzw" if compression in _FAX else compression} | _tiff_tags(image)
         lossy = options["compression"] == "jpeg"
     elif kind == "PNG":
         chunks = b"".join(whole for name, whole in _png_chunks(data) if name in _PNG_LOOK)

@@ -368,6 +368,15 @@ def test_losses_are_said(astronaut, encoded):
     assert () == decode(encoded(astronaut, "PNG")).warnings
 
 
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])
+def test_a_fax_comes_back_in_grey(compression, astronaut):
+    """It was refused only once its mask had been searched for."""
+    photo = decode(saved(Image.fromarray(astronaut).convert("1"), "TIFF", compression=compression))
+    result = encode(photo, photo.rgb)
+    assert "L" == opened(result).mode
+    assert np.array_equal(photo.rgb, decode(result).rgb)
+
+
 def test_a_reencoded_piece_is_what_the_whole_photo_has_there(astronaut, encoded):
     """The search sees compression piece by piece; blocks that fell elsewhere would teach it the wrong noise."""
     photo = decode(encoded(astronaut, "JPEG", quality=70))
