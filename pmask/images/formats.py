@@ -64,6 +64,9 @@ _FIRST_BOXES = 1 << 16
 """Bytes of an AVIF or HEIC in which all that it holds is named."""
 _PNG_LOOK = (b"cICP", b"cHRM", b"gAMA", b"sRGB", b"iCCP", b"pHYs")
 """Chunks that say how a PNG's values look and how large it prints: copied. https://www.w3.org/TR/png-3/#11Ancillary-chunks"""
+_PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+_PACKET = re.compile(rb"XML:com\.adobe\.xmp\0|Raw profile type ")
+"""How a PNG's text begins that holds XMP, EXIF or IPTC."""
 _PNG_SIGNATURE = 8
 _NCLX, _SRGB, _UNSAID = b"colrnclx", struct.pack(">HH", 1, 13), 2
 """Where HEIC and AVIF files say how their values look, and what Pillow's AVIFs say: primaries and transfer function by
@@ -212,7 +215,8 @@ def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, 
         options |= {"compression": "tiff_lzw" if compression in _FAX else compression} | _tiff_tags(image)
         lossy = options["compression"] == "jpeg"
     elif kind == "PNG":
-        chunks = b"".join(whole for name, whole in _png_chunks(data) if name in _PNG_LOOK)
+        wanted = _PNG_LOOK + (_PNG_TEXT if choice == "keep" else ())
+        chunks = b"".join(whole for name, whole in _png_chunks(data) if name in wanted and not _PACKET.match(whole, 8))
         options = {name: value for name, value in options.items() if name not in {"icc_profile", "dpi"}}
         lossy = pixels.palette is not None
     elif kind == "HEIF":

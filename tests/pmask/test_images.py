@@ -309,6 +309,17 @@ def test_an_orientation_that_xmp_alone_tells_is_not_heeded(kind, astronaut, enco
     assert 0x0112 not in opened(encode(photo, photo.rgb)).getexif()
 
 
+def test_a_pngs_words_stay_where_all_is_to_stay(astronaut, encoded):
+    """Title and author stand there, as in other files' EXIF; XMP goes in any case."""
+    said = PngImagePlugin.PngInfo()
+    said.add_text("Title", "a title")
+    said.add_text("Author", "an author", zip=True)
+    said.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta/>")
+    data = encoded(astronaut, "PNG", pnginfo=said)
+    words = {choice: opened(encode(photo := decode(data, choice), photo.rgb)).info for choice in metadata.CHOICES}
+    assert {"no_location": {}, "keep": {"Title": "a title", "Author": "an author"}, "strip": {}} == words
+
+
 def box(kind: bytes, content: bytes) -> bytes:
     """Of an AVIF or HEIC."""
     return struct.pack(">I4s", 8 + len(content), kind) + content
