@@ -15,7 +15,9 @@ CHOICES = ("no_location", "keep", "strip")
 its side. XMP, IPTC, thumbnails and previews go in any case: each may show the face unmasked, or name it."""
 
 ORIENTATION = 0x0112
-_GPS, _EXIF = 0x8825, 0x8769
+_GPS, _EXIF, _MAKER_NOTE = 0x8825, 0x8769, 0x927C
+_MOST_IN_JPEG = 65_533
+"""Bytes of EXIF, which stands in one segment. Written anew it may take some more than it did."""
 _JPEG = re.compile(rb"\xff\xd8\xff|\xd8\xff[\xc0\xc4\xdb\xe0][\0\1]", re.DOTALL)
 """How a picture starts. Some cameras' previews want their first byte: after it, a segment's marker and short length."""
 _WORDS = {0x010D, 0x010E, 0x010F, 0x0110, ORIENTATION, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298, _EXIF, _GPS}
@@ -33,25 +35,30 @@ _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeEr
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
     """orientation: EXIF's, 1 to 8. located: EXIF says where the photo was taken. damaged: it cannot be written again,
-    but for the orientation. exif: what of it goes on."""
+    but for the orientation. shortened: it would have been too long without the loss of the maker's notes. exif: what of
+    it goes on."""
 
     orientation: int
     located: bool
     damaged: bool
+    shortened: bool
     exif: bytes | None = field(repr=False)
 
 
 def read(image: Image.Image, choice: str) -> Metadata:
     """What an opened image says; to be asked before its pixels are read, when a TIFF forgets. choice: of CHOICES."""
     turn = orientation(image)
+    located = damaged = shortened = False
     try:
         located = bool(image.getexif().get_ifd(_GPS))
         exif = _exif(image, choice)
-        damaged = False
+        if image.format == "JPEG" and len(exif or b"") > _MOST_IN_JPEG:
+            shortened = image.getexif().get_ifd(_EXIF).pop(_MAKER_NOTE, None) is not None
+            exif = _exif(image, choice)
     except _DAMAGE:
         located, damaged = False, True
         exif = _only_orientation(turn) if turn > 1 else None
-    return Metadata(orientation=turn, located=located, damaged=damaged, exif=exif)
+    return Metadata(orientation=turn, located=located, damaged=damaged, shortened=shortened, exif=exif)
 
 
 def orientation(image: Image.Image) -> int:

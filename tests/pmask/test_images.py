@@ -320,6 +320,18 @@ def test_a_pngs_words_stay_where_all_is_to_stay(astronaut, encoded):
     assert {"no_location": {}, "keep": {"Title": "a title", "Author": "an author"}, "strip": {}} == words
 
 
+def test_exif_that_fills_its_segment_gives_up_the_makers_notes(astronaut, encoded):
+    """Compactly written it has just room there, and written anew it had not: the photo was refused after its search."""
+    notes = b"N" * 65_470
+    main = struct.pack("<HHHII", 1, 0x8769, 4, 1, 26) + bytes(4)
+    own = struct.pack("<HHHII", 1, 0x927C, 7, len(notes), 44) + bytes(4)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + main + own + notes
+    plain = encoded(astronaut[:64, :64], "JPEG")
+    photo = decode(plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:])
+    assert any("maker's notes" in warning for warning in photo.warnings)
+    assert notes not in encode(photo, photo.rgb)
+
+
 def box(kind: bytes, content: bytes) -> bytes:
     """Of an AVIF or HEIC."""
     return struct.pack(">I4s", 8 + len(content), kind) + content
