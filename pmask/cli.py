@@ -145,6 +145,7 @@ def _protect(options: argparse.Namespace) -> int:
     given = {name: value for name in ("delta", "omega") if (value := getattr(options, name)) is not None}
     strength = {**PRESETS[options.preset], **given}
     mask = MaskOptions(team=_team(options), **strength, **{name: getattr(options, name) for name in names})
+    options.photos = _without_copies(options)
     targets = _targets(options)
     protector = _protector(options, Album(photos=len(options.photos), seconds=math.inf), Record())
     gallery = _gallery(options.gallery, protector, mask.team) if options.gallery else None
@@ -165,13 +166,35 @@ def _protect(options: argparse.Namespace) -> int:
     return worst
 
 
+def _without_copies(options: argparse.Namespace) -> list[Path]:
+    """The photos but for what PMask wrote beside them before: `pmask protect *.jpg` a second time names both."""
+    from pmask.record import Record
+
+    def is_copy(photo: Path) -> bool:
+        if not any(files.same(photo, _copy(options, other)) for other in options.photos if other != photo):
+            return False
+        with contextlib.suppress(PMaskError, OSError):
+            return Record().holds(decode(files.read(photo)).rgb)
+        return False
+
+    copies = [] if options.file else [photo for photo in options.photos if is_copy(photo)]
+    for copy in copies:
+        _say(f"{copy}: made by PMask from a photo that is named too; left out")
+    return [photo for photo in options.photos if photo not in copies]
+
+
+def _copy(options: argparse.Namespace, photo: Path) -> Path:
+    """Where the protected copy of a photo goes."""
+    return Path(options.file or (options.out or photo.parent) / f"{photo.stem}.protected{photo.suffix}")
+
+
 def _targets(options: argparse.Namespace) -> list[Path]:
     """Where the protected copies go. Raises BadOption rather than overwrite a photo, or one copy by another."""
     if options.file is not None and len(options.photos) > 1:
         raise BadOption(f"-o names one file, but there are {len(options.photos)} photos; use --out DIR")
     targets: list[Path] = []
     for photo in options.photos:
-        target = options.file or (options.out or photo.parent) / f"{photo.stem}.protected{photo.suffix}"
+        target = _copy(options, photo)
         if any(files.same(target, other) for other in options.photos):
             raise BadOption(f"{target} is one of the photos; originals are never overwritten")
         if target.absolute() in {other.absolute() for other in targets}:

@@ -157,6 +157,17 @@ def test_a_photo_is_protected_once(photos, capsys):
     assert "protected" == printed(capsys)[0]["status"]
 
 
+def test_a_second_time_over_a_folder_leaves_out_the_first_ones_copies(photos, capsys):
+    """`pmask protect *.png` again names them too, and was refused whole."""
+    face, copy = str(photos / "face.png"), str(photos / "face.protected.png")
+    assert 0 == cli.main(["protect", face])
+    assert 0 == cli.main(["protect", copy, face])
+    said = capsys.readouterr()
+    assert f"{copy}: made by PMask" in said.err
+    assert f"{face} -> {copy}" in said.out
+    assert not (photos / "face.protected.protected.png").exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
