@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pmask import __version__, files, models_cli, team_cli
 from pmask.errors import BadOption, NoFace, PMaskError
 from pmask.evaluation import cli as evaluation
-from pmask.images import RGB, decode
+from pmask.images import RGB, decode, inspect_image
+from pmask.images.formats import MEDIA_TYPES
 from pmask.images.metadata import CHOICES
 from pmask.options import PRESETS, MaskOptions
 from pmask.recognisers.specs import require_known
@@ -200,7 +202,22 @@ def _targets(options: argparse.Namespace) -> list[Path]:
         if target.absolute() in {other.absolute() for other in targets}:
             raise BadOption(f"two photos would be written to {target}; protect them one after the other, with -o")
         targets.append(target)
+    if options.file is not None:
+        _refuse_another_kind(options.photos[0], options.file)
     return targets
+
+
+def _refuse_another_kind(photo: Path, target: Path) -> None:
+    """Raises BadOption where a copy, which is of the photo's own kind, would go by another kind's name."""
+    try:
+        kind = inspect_image(files.read(photo)).media_type
+    except (PMaskError, OSError):
+        return  # its turn says what is wrong with it
+    named = MEDIA_TYPES.get(Image.registered_extensions().get(target.suffix.lower(), ""), kind)
+    if named != kind and target.suffix.lower() != photo.suffix.lower():
+        raise BadOption(
+            f"{photo} is {kind}, and so is its copy, but {target} is a name for {named}; choose another name"
+        )
 
 
 def _protector(options: argparse.Namespace, album: Album | None = None, record: Record | None = None) -> Protector:

@@ -176,6 +176,7 @@ def test_a_second_time_over_a_folder_leaves_out_the_first_ones_copies(photos, ca
         ["protect", "face.png", "--delta", "0"],
         ["protect", "face.png", "--omega", "2"],
         ["protect", "face.png", "-o", "face.png"],
+        ["protect", "face.png", "-o", "new.jpg"],
         ["protect", "face.png", "coffee.jpg", "-o", "both.png"],
         ["protect", "face.png", "--out", "a", "-o", "b"],
         ["protect", "face.png", "--gallery", "absent"],
