@@ -121,7 +121,7 @@ class Pixels:
             exact = deep
             image = Image.fromarray((deep[..., :3] >> 8).astype(np.uint8))
         elif image.mode.startswith("I;16"):
-            exact = np.asarray(image).astype(np.uint16)
+            exact, key = np.asarray(image).astype(np.uint16), image.info.get("transparency")
             image = Image.fromarray((exact >> 8).astype(np.uint8))
         elif image.mode == "CMYK":
             exact = _array(image, 4)
@@ -172,7 +172,11 @@ class Pixels:
         if self.exact is not None and self.palette is not None:
             return self.palette.image(self.palette.drawn(self.exact, before, flat))
         if self.exact is not None:
-            return _holding(_exactly(self.exact, before, flat))
+            exact = _exactly(self.exact, before, flat)
+            if self.key is not None:  # of 16-bit grey: what was transparent stays that, and nothing else becomes it
+                clear = self.exact == self.key
+                exact = np.where(clear, self.exact, exact ^ (exact == self.key))
+            return _holding(exact)
         if self.key is not None:
             flat = _beside_key(self.key, before, flat)
         image = Image.fromarray(flat)

@@ -229,6 +229,17 @@ def test_a_transparent_colour_stays_that_pixel_by_pixel(mode):
     assert np.array_equal(holes, np.asarray(result.convert("RGBA").getchannel("A")) == 0)
 
 
+def test_a_transparent_grey_of_sixteen_bits_stays_that():
+    """Holes that are filled show what their maker cut out."""
+    grey = np.full((40, 40), 0x12FF, np.uint16)
+    grey[:, :20] = 0x34FF
+    photo = decode(saved(Image.fromarray(grey), "PNG", transparency=0x12FF))
+    masked = np.where(np.arange(40)[None, :, None] < 30, np.uint8(0x12), np.uint8(0x50)) + np.zeros_like(photo.rgb)
+    result = opened(encode(photo, masked))
+    assert ("I;16", 0x12FF) == (result.mode, result.info["transparency"])
+    assert np.array_equal(grey == 0x12FF, np.asarray(result) == 0x12FF)
+
+
 @pytest.mark.parametrize(("kind", "quality"), [("WEBP", 40), ("WEBP", 90), ("AVIF", 70), ("AVIF", 100), ("HEIF", 60)])
 def test_formats_that_do_not_say_their_quality_come_back_as_large(kind, quality, astronaut, encoded):
     """A photo four times as large is refused by sites, and one half as large has lost its detail."""
