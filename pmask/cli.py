@@ -307,8 +307,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _frames(path: Path) -> list[RGB]:
-    """The upright pixels of a photo, and of what else its file holds. Raises OSError, and any PMaskError with the file's
-    name."""
+    """The upright pixels of a photo and its other frames. Raises OSError, and any PMaskError with the file's name."""
     try:
         return decode(files.read(path)).frames
     except PMaskError as error:

@@ -206,10 +206,10 @@ def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, 
         options |= _jpeg_options(image, data, choice)
         refined = options["qtables"] != image.quantization
     elif kind == "WEBP":
-        names = {name for name, _ in _riff_chunks(data)}
-        lossy = b"VP8 " in names
+        kinds = {name for name, _ in _riff_chunks(data)}
+        lossy = b"VP8 " in kinds
         options |= {} if lossy else {"lossless": True, "exact": True}
-        options |= {"allow_mixed": True} if {b"VP8 ", b"VP8L"} <= names else {}
+        options |= {"allow_mixed": True} if {b"VP8 ", b"VP8L"} <= kinds else {}
     elif kind == "TIFF":
         compression = image.info.get("compression")
         options |= {"compression": "tiff_lzw" if compression in _FAX else compression} | _tiff_tags(image)
