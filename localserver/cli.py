@@ -10,6 +10,7 @@ import errno
 import http.client
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -184,10 +185,11 @@ def _pair(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"code": code, "expires_s": int(CODE_LIFETIME), "port": port}))
     else:
+        fresh = secrets.token_hex(4)  # an address that no browser has a page for, of another program that had the port
         print(
             f"\n    Pairing code:   {code[:4]} {code[4:]}\n\n"
             "Open the PMask extension's settings in your browser and type it there,\n"
-            f"or open PMask's own page with it: http://{HOST}:{port}/#pair={code}\n"
+            f"or open PMask's own page with it: http://{HOST}:{port}/?{fresh}#pair={code}\n"
             f"It works once, within {int(CODE_LIFETIME) // 60} minutes, for one browser."
         )
     if _probe(port) is None:
