@@ -176,7 +176,7 @@ def _without_copies(options: argparse.Namespace) -> list[Path]:
         if not any(files.same(photo, _copy(options, other)) for other in options.photos if other != photo):
             return False
         with contextlib.suppress(PMaskError, OSError):
-            return Record().holds(decode(files.read(photo)).rgb)
+            return Record().holds(*decode(files.read(photo)).frames)
         return False
 
     copies = [] if options.file else [photo for photo in options.photos if is_copy(photo)]

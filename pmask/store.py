@@ -202,17 +202,13 @@ def _fetch_web(file: WebFile, meter: Meter) -> None:
 
 @contextlib.contextmanager
 def _alone_with(part: Path) -> Iterator[None]:
-    """Waits until no other process, or thread, writes to ``part``."""
+    """Waits until no other process, or thread, writes to ``part``. The lock's file stays: who waits for one that is
+    taken away would not wait for who makes it anew."""
     from filelock import FileLock  # slow to import, and hardly ever needed
 
     part.parent.mkdir(parents=True, exist_ok=True)
-    lock = part.with_suffix(".lock")
-    with FileLock(lock):
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):  # Windows deletes none that is open
-                lock.unlink()
+    with FileLock(part.with_suffix(".lock")):
+        yield
 
 
 @contextlib.contextmanager
