@@ -377,7 +377,7 @@ def hostile_request(draw: random.Random, kind: str, port: int, token: str) -> by
         route, lines = draw.choice(["POST /v1/jobs", "POST /v1/pair"]), [bearer]
         lines += [f"Content-Length: {draw.choice([60_000_000, 10**12, 10**19])}"]
     elif kind == "head":
-        lines = [bearer, f"X-Long: {'x' * draw.choice([9000, 100_000])}"]
+        lines = [bearer, f"X-Long: {'x' * draw.choice([70_000, 200_000])}"]
     elif kind == "twice":
         name = draw.choice(["Host", "Origin", "Authorization"])
         lines = [bearer, *{"Host": [f"Host: {host}"], "Origin": [f"Origin: {EXTENSION}"] * 2}.get(name, [bearer])]
