@@ -380,7 +380,7 @@ def _end_of_jpeg(data: bytes) -> int:
     over by their lengths, coded values up to the next marker that is none of theirs (ITU-T T.81, annex B)."""
     place = 2
     while (marker := _MARKER.search(data, place)) and marker[0] != b"\xff\xd9":
-        place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+        place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
     return marker.end() if marker else len(data)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import localserver
+import pmask
 
 
 def test_waiting_threads_leave_their_core_to_others():
@@ -14,3 +19,15 @@ def test_waiting_threads_leave_their_core_to_others():
     for environment, expected in ((free, "3000"), ({**free, "GOMP_SPINCOUNT": "7"}, "7")):
         run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
         assert expected == run.stdout.strip()
+
+
+def test_numbers_are_read_in_a_named_order_of_bytes():
+    """Python 3.10 has no default for it, and every photo would fail there."""
+    unnamed = []
+    for package in (pmask, localserver):
+        for path in Path(package.__file__).parent.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                named = {"from_bytes": 2, "to_bytes": 2}.get(getattr(getattr(node, "func", None), "attr", ""), 0)
+                if named and len(node.args) + len(node.keywords) < named:
+                    unnamed.append(f"{path}:{node.lineno}")
+    assert [] == unnamed
