@@ -304,12 +304,16 @@ class Protector:
         for person, shot in zip(people, cast, strict=True):
             number, view = lead(shot).frame, View(frames[lead(shot).frame].rgb, lead(shot).face, self._device)
             targets += self._targets(frames[number], plain[number], [view], [person], options)
+        budgets = [
+            [_budget(frame, rgb, view, options) for view in self._views(frame, scene)]
+            for frame, rgb, scene in zip(frames, plain, scenes, strict=True)
+        ]
         team = self._team(options.team)
         masks = self._search(targets, team, options, progress, cancelled)
         progress("encoding", 0.92)
-        protected, delivered = self._paste_film(photo, plain, scenes, masks, options)
+        protected, delivered = self._paste_film(photo, scenes, masks, budgets)
         progress("checking", 0.96)
-        said = self._check_film(frames, plain, delivered, scenes, masks, targets, options)
+        said = self._check_film(frames, plain, delivered, scenes, masks, targets, budgets)
         reports, first = [], 0
         for shots_of_one in parts:
             own = slice(first, first := first + len(shots_of_one))
@@ -321,13 +325,12 @@ class Protector:
     def _paste_film(
         self,
         photo: Photo,
-        plain: Sequence[RGB],
         scenes: Sequence[Sequence[tuple[int, Face]]],
         masks: Sequence[Mask],
-        options: MaskOptions,
+        budgets: Sequence[Sequence[float]],
     ) -> tuple[bytes, list[RGB]]:
-        """The protected film, and its frames as they decode to. plain: the frames encoded without masks. Where a frame
-        shows masks more than its faces' budgets allow, as one darker than they were made for, it takes less of them."""
+        """The protected film, and its frames as they decode to. budgets: of each face in each frame. Where a frame
+        shows masks more than these allow, as one darker than they were made for, it takes less of them."""
         frames, strengths = [photo, *photo.more], [np.ones(len(scene)) for scene in scenes]
         for left in reversed(range(SHRINKS + 1)):
             wanted = [
@@ -336,20 +339,20 @@ class Protector:
             ]
             protected = encode(photo, *_split(wanted))
             delivered = aligned(decode(protected).frames, wanted)
-            shares = [self._shares(*frame, options) for frame in zip(frames, plain, delivered, scenes, strict=True)]
+            shares = [self._shares(*frame) for frame in zip(frames, delivered, scenes, budgets, strict=True)]
             if not left or all((share == 1).all() for share in shares):
                 break
             strengths = [strength * share for strength, share in zip(strengths, shares, strict=True)]
         return protected, delivered
 
     def _shares(
-        self, frame: Photo, plain: RGB, masked: RGB, scene: Sequence[tuple[int, Face]], options: MaskOptions
+        self, frame: Photo, masked: RGB, scene: Sequence[tuple[int, Face]], budgets: Sequence[float]
     ) -> npt.NDArray[np.float64]:
         """What of each mask in a frame its budget allows, and those of the faces that it reaches into: at most 1."""
         views = self._views(frame, scene)
         own = [
-            _shrink(quality(view.boxed(frame.rgb), view.boxed(masked))[0], _budget(frame, plain, view, options))
-            for view in views
+            _shrink(quality(view.boxed(frame.rgb), view.boxed(masked))[0], budget)
+            for view, budget in zip(views, budgets, strict=True)
         ]
         return np.array([min(own[i] for i in near) for near in _near(views)])
 
@@ -361,17 +364,15 @@ class Protector:
         scenes: Sequence[Sequence[tuple[int, Face]]],
         masks: Sequence[Mask],
         targets: Sequence[Target],
-        options: MaskOptions,
+        budgets: Sequence[Sequence[float]],
     ) -> list[list[tuple[Sight, FaceReport]]]:
-        """For each shot, what the delivered frames hold of its face. plain: the frames encoded without masks."""
+        """For each shot, what the delivered frames hold of its face. plain: the frames encoded without masks; budgets:
+        of each face in each frame."""
         said: list[list[tuple[Sight, FaceReport]]] = [[] for _ in targets]
         for number, scene in enumerate(scenes):
             views, parts = self._views(frames[number], scene), [part for part, _ in scene]
             before = self._embed(views, list(targets[0].goals), plain[number])
-            aims = [
-                replace(targets[part], budget=_budget(frames[number], plain[number], view, options))
-                for part, view in zip(parts, views, strict=True)
-            ]
+            aims = [replace(targets[part], budget=budget) for part, budget in zip(parts, budgets[number], strict=True)]
             some = [masks[part] for part in parts], aims
             reports = self._check(frames[number], before, delivered[number], views, *some)
             for (part, face), report in zip(scene, reports, strict=True):
