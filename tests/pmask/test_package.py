@@ -27,7 +27,7 @@ def test_numbers_are_read_in_a_named_order_of_bytes():
     for package in (pmask, localserver):
         for path in Path(package.__file__).parent.rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_bytes())):
-                named = {"from_bytes": 2, "to_bytes": 2}.get(getattr(getattr(node, "func", None), "attr", ""), 0)
-                if named and len(node.args) + len(node.keywords) < named:
+                called = getattr(getattr(node, "func", None), "attr", None)
+                if called in {"from_bytes", "to_bytes"} and len(node.args) + len(node.keywords) < 2:
                     unnamed.append(f"{path}:{node.lineno}")
     assert [] == unnamed
