@@ -131,8 +131,9 @@ async def test_text_that_comes_with_a_picture_is_pasted(guarded, demo, photos, f
     assert await page.evaluate("document.images.length") == 0
 
 
-async def test_a_pasted_photo_stays_where_it_was_pasted(guarded, daemon, demo, photos):
-    """The person writes on somewhere else meanwhile, and is not disturbed there."""
+@pytest.fixture
+async def editors(guarded, daemon, demo, photos):
+    """A page of two editors, with a photo pasted into the first one that takes a while."""
     page = await guarded.open(demo.url())
     await page.evaluate("document.body.innerHTML = '<p contenteditable>one</p><p contenteditable>two</p>'")
     daemon.engine.seconds = 3
@@ -140,6 +141,12 @@ async def test_a_pasted_photo_stays_where_it_was_pasted(guarded, daemon, demo, p
     await page.click("document.body.firstChild")
     await page.paste()
     await Card(page).wait_for("Hiding the signatures")
+    return page
+
+
+async def test_a_pasted_photo_stays_where_it_was_pasted(editors):
+    """The person writes on somewhere else meanwhile, and is not disturbed there."""
+    page = editors
     await page.click("document.body.lastChild")
     await page.wait_for("document.images.length === 1")
     assert await page.evaluate("document.body.firstChild.contains(document.images[0])")
@@ -147,15 +154,9 @@ async def test_a_pasted_photo_stays_where_it_was_pasted(guarded, daemon, demo, p
     assert "three" in await page.evaluate("document.body.lastChild.textContent")
 
 
-async def test_a_pasted_photo_whose_field_is_gone_is_said(guarded, daemon, demo, photos):
+async def test_a_pasted_photo_whose_field_is_gone_is_said(editors):
     """It must land nowhere else, and not be lost without a word."""
-    page = await guarded.open(demo.url())
-    await page.evaluate("document.body.innerHTML = '<p contenteditable>one</p><p contenteditable>two</p>'")
-    daemon.engine.seconds = 3
-    await page.copy_image(photos["käthe.png"])
-    await page.click("document.body.firstChild")
-    await page.paste()
-    await Card(page).wait_for("Hiding the signatures")
+    page = editors
     await page.evaluate("document.body.firstChild.remove()")
     await Card(page).wait_for("The page took the field away")
     assert await page.evaluate("document.images.length") == 0
