@@ -83,7 +83,8 @@ def _yunet(say: store.Say) -> Detector:
             return []
         small = rgb if scale == 1 else cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         network.setInputSize((small.shape[1], small.shape[0]))
-        _, rows = network.detect(np.ascontiguousarray(small[..., ::-1]))
+        _, found = network.detect(np.ascontiguousarray(small[..., ::-1]))
+        rows = np.empty((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
         # a pixel's centre at i in the small picture is at (i + 1/2) / scale - 1/2 in the photo
         return [
             Face(
@@ -91,7 +92,7 @@ def _yunet(say: store.Say) -> Detector:
                 landmarks=(row[4:14].reshape(5, 2).astype(np.float64) + 0.5) / scale - 0.5,
                 score=float(row[14]),
             )
-            for row in (() if rows is None else rows)
+            for row in rows
             if side == YUNET_SIDES[0] or max(row[2:4]) <= YUNET_MOST
         ]
 

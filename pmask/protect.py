@@ -331,7 +331,8 @@ class Protector:
     ) -> tuple[bytes, list[RGB]]:
         """The protected film, and its frames as they decode to. budgets: of each face in each frame. Where a frame
         shows masks more than these allow, as one darker than they were made for, it takes less of them."""
-        frames, strengths = [photo, *photo.more], [np.ones(len(scene)) for scene in scenes]
+        frames = [photo, *photo.more]
+        strengths: list[npt.NDArray[np.float64]] = [np.ones(len(scene)) for scene in scenes]
         for left in reversed(range(SHRINKS + 1)):
             wanted = [
                 paste(frame.rgb, self._views(frame, scene), _weaker([masks[part] for part, _ in scene], strength))

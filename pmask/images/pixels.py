@@ -57,7 +57,7 @@ class Palette:
 
     def image(self, numbers: npt.NDArray[np.uint8]) -> Image.Image:
         """The picture of these numbers (height, width)."""
-        image = Image.frombuffer("P", numbers.shape[::-1], numbers, "raw", "P", 0, 1)
+        image = Image.frombuffer("P", (numbers.shape[1], numbers.shape[0]), numbers, "raw", "P", 0, 1)
         image.putpalette(self.colours.tobytes(), "RGB")
         if (self.alpha < _WHITE).any():
             clear = np.flatnonzero(self.alpha == 0)
@@ -237,7 +237,7 @@ def _holding(exact: _Array) -> Stored:
     if exact.ndim == 2:
         return Image.fromarray(exact)
     if exact.dtype == np.uint8:
-        return Image.frombuffer("CMYK", exact.shape[1::-1], exact, "raw", "CMYK", 0, 1)
+        return Image.frombuffer("CMYK", (exact.shape[1], exact.shape[0]), exact, "raw", "CMYK", 0, 1)
     return exact
 
 
