@@ -124,7 +124,9 @@ class Clients:
         _check_name(name)
         self._check_rate()
         if not self._is_right(_normalised(code)):
-            raise BadCode("this code is wrong, used or older than two minutes; make a new one: pmask-server pair")
+            raise BadCode(
+                f"this code is wrong, used or over {CODE_LIFETIME:g} s old; make a new one: pmask-server pair"
+            )
         self._code_file.unlink(missing_ok=True)
         token = secrets.token_urlsafe(32)
         client = Client(

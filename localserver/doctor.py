@@ -33,14 +33,14 @@ from pmask.recognisers.specs import SPECS, YUNET
 
 OLDEST_PYTHON = (3, 10)
 _MODULES = (
-    *("aiohttp", "cv2", "facenet_pytorch", "numpy", "onnx", "onnx2torch", "PIL", "pillow_heif", "platformdirs"),
-    *("rich", "torch", "torchvision"),
+    *("aiohttp", "cv2", "facenet_pytorch", "filelock", "numpy", "onnx", "onnx2torch", "PIL", "pillow_heif", "pip"),
+    *("platformdirs", "rich", "torch", "torchvision"),
 )
 _MB = 1024 * 1024
 _DISK_LEAST = 100 * _MB
 """Bytes free without which a result or a pairing may fail to be written."""
 _DISK_FEW = 1024 * _MB
-"""Bytes free that are soon gone: the recognisers alone take 100 MB."""
+"""Bytes free that are soon gone: the recognisers alone take 76 MB."""
 _DAY = 24 * 3600.0
 _TORCH_S = 180.0
 """Seconds for torch to load from a slow disk."""

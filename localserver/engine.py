@@ -1,4 +1,4 @@
-"""The real engine: one warm worker process (`localserver.worker`), started for the first photo.
+"""The real engine: one warm worker process (`localserver.worker`), started by `warm` or the first photo.
 
 A process of its own, because a mask keeps the processor busy for seconds, may exhaust memory or crash, and holds
 torch's hundreds of megabytes: the daemon outlives all that, answers meanwhile, and gives the memory back after a while.

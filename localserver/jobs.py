@@ -226,7 +226,7 @@ class JobQueue:
         self._sweep()
         job = self._jobs.get(job_id)
         if job is None or job.client_id != client_id:
-            raise NotFound("no such job; results are forgotten after ten minutes")
+            raise NotFound(f"no such job; a job is forgotten {self._config.keep_result:g} s after its end")
         return job
 
     def forget(self, job: Job) -> None:

@@ -61,7 +61,7 @@ class Protector(Protocol):
 
 
 class Worker:
-    """Takes photos from ``inbox``, one at a time; ``make`` loads the protector, at the first photo."""
+    """Takes photos from ``inbox``, one at a time; ``make`` loads the protector, at the first photo at the latest."""
 
     def __init__(self, inbox: BinaryIO, outbox: BinaryIO, make: Callable[[], Protector]) -> None:
         self._inbox = inbox

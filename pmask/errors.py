@@ -27,7 +27,7 @@ class BadOption(PMaskError):
 
 
 class UnknownRecogniser(PMaskError, ValueError):
-    """A team names a recogniser that the registry does not hold."""
+    """A name that no recogniser of the pool has."""
 
     code, status = "unknown_recogniser", 400
 

@@ -106,7 +106,7 @@ export const MESSAGES = {
   },
   /**
    * A photo's end, for the popup and the diagnostics: X-PMask-Report, an error, or the person's own word. The full report
-   * beside it is for who listens in a page of the extension, as scripts/run.py does.
+   * beside it is for who listens in a page of the extension, as scripts/demo_run.py does.
    */
   ended: {
     from: "both",

@@ -5,8 +5,8 @@ import { PMaskError } from "./errors.js";
 import { hostIn } from "./sites.js";
 
 /**
- * Those of pmask/options.py. docs/protection.md has what they were measured to hide; the locales' preset_*_words say the
- * lower of as delivered and behind what sites do, at rank 1.
+ * Those of pmask/options.py. docs/protection.md has what they were measured to hide; the locales' preset_*_words quote the
+ * lower of two figures, the PSR at rank 1 as delivered and behind the pipelines.
  */
 export const PRESETS = Object.freeze({
   fine: { delta: 1, omega: 0.0085 },

@@ -64,7 +64,7 @@ export async function tallyOf(tab) {
   return { pending: sum("pending"), failed: sum("failed"), done: sum("done") };
 }
 
-/** A frame's photos, as its bridge counts them. */
+/** A frame's photos, as page/desk.js counts them. */
 export async function count({ pending, failed, done }, sender) {
   const { tab, frame } = placeOf(sender);
   if (tab === null) return;

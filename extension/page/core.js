@@ -272,7 +272,7 @@
   };
 
   /**
-   * Asks the bridge about files that were taken from the page. `settle` is called once, with the files that may go
+   * Asks the desk about files that were taken from the page. `settle` is called once, with the files that may go
    * (protected, or the original where the person said so) and their places among `files`, or with null when the pick was
    * cancelled.
    *
@@ -456,7 +456,7 @@
     fieldGone,
     /** Tells the person that a whole folder was stopped: its photos cannot be protected, and must not go in silence. */
     folderHeld: () => send({ __proto__: null, name: "folder-held" }),
-    /** Tells the bridge that a form was not submitted, because a photo is pending. */
+    /** Tells the desk that a form was not submitted, because a photo is pending. */
     submitHeld: () => send({ __proto__: null, name: "submit-held" }),
     /** Known to be off for this site, so that events may pass untouched. Not knowing is not off. */
     isOff: () => state === "off",

@@ -38,7 +38,7 @@ async function look() {
   at("step-try").classList.toggle("later", !isPaired);
 }
 
-/** As the bridge asks on a page. */
+/** As page/desk.js asks on a page. */
 async function askAsPage(name, payload) {
   try {
     return await ask(name, { ...payload, page: "welcome" });

@@ -17,7 +17,7 @@ const STATES = {
   cancelled: "Cancelled",
 };
 
-const PAIR_AGAIN = "Run “pmask-server pair” in a terminal and type the code above.";
+const PAIR_AGAIN = "Run “pmask-server pair” in a terminal and type its code at the top of this page.";
 const CURES = {
   daemon_off: ["PMask's server is not running", "Start it with “pmask-server run”, then try again."],
   not_pmask: ["Another program answers on PMask's port", "It did not get the photo. Stop it, or give PMask's server another port."],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -83,6 +85,14 @@ def test_python(monkeypatch):
         narrow.setattr(sys, "maxsize", 2**31 - 1)
         finding = doctor._python()
     assert ("problem", True) == (finding.level, "32-bit" in finding.words)
+
+
+def test_all_packages_are_looked_for():
+    """As pyproject.toml names them, under the names by which they are imported."""
+    named = [one for one in importlib.metadata.requires("pmask") if ";" not in one]
+    imported = {"opencv-python-headless": "cv2", "pillow": "PIL"}
+    names = [re.match(r"[\w-]+", one)[0] for one in named]
+    assert {imported.get(name, name.replace("-", "_")) for name in names} == set(doctor._MODULES)
 
 
 def test_packages(tmp_path, monkeypatch):

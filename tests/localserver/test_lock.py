@@ -78,7 +78,7 @@ def test_a_look_at_the_lock_does_not_keep_a_daemon_from_starting(tmp_path):
     """`doctor` and `status` take the lock for an instant; a daemon that starts just then must wait for them."""
     code = (
         "import sys; from pathlib import Path; from localserver.lock import holder\n"
-        "for _ in range(20000): holder(Path(sys.argv[1]))\n"
+        "while True: holder(Path(sys.argv[1]))\n"
     )
     with single_instance(tmp_path, 1):
         pass
@@ -87,6 +87,7 @@ def test_a_look_at_the_lock_does_not_keep_a_daemon_from_starting(tmp_path):
         for _ in range(50):
             with single_instance(tmp_path, 2):
                 pass
+        assert looker.poll() is None, "it must have looked all the while"
         looker.kill()
 
 
