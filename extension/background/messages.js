@@ -34,7 +34,10 @@ export async function markStale() {
 }
 
 /** What works on photos in a page, in the order in which one builds on another. Pages without photos are spared it. */
-export const DESK = ["page/photo.js", "page/pick.js", "page/overlay.js", "page/desk.js"];
+export const DESK = [
+  "page/photo.js", "page/pick.js", "page/card/words.js", "page/card/look.js", "page/card/view.js", "page/card/row.js", "page/card/place.js",
+  "page/card/overlay.js", "page/desk.js",
+]; // prettier-ignore
 
 const paired = async () => (await store.read()).daemon;
 

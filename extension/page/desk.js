@@ -1,5 +1,5 @@
 // The work of a page on which a photo is chosen: holds a choice's photos until each is decided, shows them, and answers the
-// guard. Comes into the page when page/bridge.js asks for it, after photo.js, pick.js and overlay.js. Runs isolated: the
+// guard. Comes into the page when page/bridge.js asks for it, after photo.js, pick.js and card/. Runs isolated: the
 // page can neither read nor call any of this.
 
 (() => {

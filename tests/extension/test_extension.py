@@ -64,9 +64,11 @@ def test_the_manifest_names_files_that_are_there():
     for name in [*scripts, *background["scripts"], *icons, *pages]:
         assert (EXTENSION / name).is_file(), name
     messages = (EXTENSION / "background/messages.js").read_text(encoding="utf-8")
-    desk = re.findall(r'"(page/\w+\.js)"', re.search(r"DESK = \[(.*?)\]", messages)[1])
+    desk = re.findall(r'"(page/[\w/]+\.js)"', re.search(r"DESK = \[(.*?)\]", messages, re.S)[1])
     present = {path.relative_to(EXTENSION).as_posix() for path in (EXTENSION / "page").rglob("*.js")}
     assert present == {*scripts, *desk}
+    welcome = (EXTENSION / "welcome/welcome.html").read_text(encoding="utf-8")
+    assert desk == [*re.findall(r'src="../(page/[\w/]+\.js)"', welcome), "page/desk.js"], "it shows a photo as pages do"
     routes = {f"page/routes/{path.name}" for path in (EXTENSION / "page/routes").iterdir()}
     assert routes <= set(MANIFEST["content_scripts"][0]["js"])
     assert "web_accessible_resources" not in MANIFEST, "a page could open the options page with a code of its own"

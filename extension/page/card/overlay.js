@@ -1,0 +1,261 @@
+// What the person sees of a photo on its way: a small card. Built from elements and a constructed style sheet alone, so that
+// it stands under any content security policy. Knows photos (photo.js) and the person's choices, not messages.
+
+(() => {
+  "use strict";
+
+  const { FADE_MS, NO_RETRY, Place, Row, View, button, h, isPersons, leftWords, sign, words } = globalThis.pmask.card;
+
+  const FADE_AFTER_MS = 6000;
+  const NOTICE_MS = 7000;
+  const ASIDE_MS = 300;
+
+  class Overlay {
+    #place = new Place(() => this.#build());
+    #picks = new Map(); // pick -> {rows, choices}
+    #fading = 0;
+    #noticing = 0;
+
+    /**
+     * Shows a pick. Without `choices.original` the card offers no original.
+     *
+     * @param {{photos: Photo[]}} pick @param {Record<string, Function>} choices
+     */
+    show(pick, choices) {
+      clearTimeout(this.#fading);
+      this.#mount();
+      const open = (photo) => this.view.open(photo, choices.settings);
+      const rows = pick.photos.map((photo) => new Row(photo, pick.photos.length === 1, choices, open));
+      this.#picks.set(pick, { rows, choices, done: false });
+      this.list.append(...rows.map((row) => row.element));
+      this.update(pick);
+    }
+
+    update(pick) {
+      const shown = this.#picks.get(pick);
+      if (!shown) return;
+      this.#mount();
+      const failed = pick.photos.filter(({ state }) => state === "failed");
+      const isRepeat = (photo) => failed.find(({ error }) => error.code === photo.error?.code) !== photo;
+      const hadKeyboard = this.#hasKeyboard();
+      const news = shown.rows.map((row) => row.update(isRepeat(row.photo))).filter(Boolean);
+      this.#showReview(pick, shown);
+      this.#showFooter();
+      this.#showHead();
+      // The button that was pressed may be gone. The card, and not the next button: Enter held down would press that.
+      if (hadKeyboard && !this.#hasKeyboard()) this.focus();
+      if (news.length > 0) this.live.textContent = news.join(". ");
+    }
+
+    /** While files are handed over, the place under the card is the page's: it may look up what lies where they were dropped. */
+    stepAside() {
+      this.#card?.classList.add("aside");
+      setTimeout(() => this.stepBack(), ASIDE_MS); // a page that is going away hands nothing over
+    }
+
+    stepBack() {
+      this.#card?.classList.remove("aside");
+    }
+
+    /** The pick is settled: its rows stay until they fade or are closed; a warning stays until it is closed. */
+    finish(pick) {
+      const shown = this.#picks.get(pick);
+      if (!shown) return;
+      shown.done = true;
+      const hadKeyboard = this.#hasKeyboard();
+      for (const row of shown.rows) row.settle();
+      if (pick.photos.every(({ state }) => state === "omitted")) this.#remove(pick);
+      else this.#showHead();
+      if (hadKeyboard && !this.#hasKeyboard()) this.focus();
+      this.#fadeIfDone();
+    }
+
+    /** Puts the keyboard into the card, if there is one. */
+    focus() {
+      this.#card?.focus();
+    }
+
+    /** A sentence that goes away by itself. */
+    notice(key) {
+      this.#mount();
+      if (this.#picks.size === 0) {
+        this.#showHead();
+        this.headline.textContent = words("extension_short");
+      }
+      clearTimeout(this.#noticing);
+      this.note.textContent = words(key);
+      this.note.hidden = false;
+      this.live.textContent = words(key);
+      this.#noticing = setTimeout(() => {
+        this.note.hidden = true;
+        if (this.#picks.size === 0) this.#unmount();
+      }, NOTICE_MS);
+    }
+
+    /** A single photo that waits for the person's look is shown in large by itself; once it was looked at, it goes away. */
+    #showReview({ photos }, shown) {
+      if (this.view.isReview && photos.includes(this.view.photo) && this.view.photo.state !== "reviewing") this.view.close();
+      const [photo] = photos;
+      if (photos.length > 1 || photo.state !== "reviewing" || shown.reviewed === photo.attempt) return;
+      shown.reviewed = photo.attempt;
+      shown.rows[0].show(photo);
+    }
+
+    /** For many photos that failed, or wait to be looked at: one button instead of many. */
+    #showFooter() {
+      const open = [...this.#picks].filter(([, { done }]) => !done);
+      const those = (wanted) =>
+        open.flatMap(([{ photos }, { choices }]) => photos.filter(({ state }) => state === wanted).map((photo) => ({ photo, choices })));
+      const [failed, ready] = [those("failed"), those("reviewing")];
+      const shownFor = [...failed, ...ready].map(({ photo: { state, error, attempt } }) => `${state} ${error?.code} ${attempt}`).join();
+      if (this.footer.dataset.for === shownFor) return;
+      this.footer.dataset.for = shownFor;
+      const all = (choice, some) => () => some.forEach(({ photo, choices }) => choices[choice](photo));
+      const buttons = [];
+      if (failed.length > 1) {
+        if (failed.some(({ photo }) => !NO_RETRY.includes(photo.error.code))) buttons.push(button("retry_all", "main", all("retry", failed)));
+        if (failed.every(({ choices }) => choices.original)) buttons.push(button("upload_originals", "", all("original", failed)));
+      }
+      if (ready.length > 1) buttons.push(button("review_go_all", "main", all("accept", ready)));
+      this.footer.hidden = buttons.length === 0;
+      this.footer.replaceChildren(h("div", { class: "actions" }, ...buttons));
+    }
+
+    #photos() {
+      return [...this.#picks.keys()].flatMap((pick) => pick.photos);
+    }
+
+    #allDone() {
+      return [...this.#picks.values()].every(({ done }) => done);
+    }
+
+    #allWell() {
+      return this.#photos().every(({ state, summary }) => state !== "protected" || !summary.matched);
+    }
+
+    #showHead() {
+      this.headline.textContent = this.#headline();
+      this.progress.textContent = this.#progress();
+      const label = words(this.#allDone() ? "close_done" : "close");
+      this.close.setAttribute("aria-label", label);
+      this.close.title = label;
+    }
+
+    /** For several photos: "3 of 20 done · about 4 min left". */
+    #progress() {
+      const photos = this.#photos();
+      const ended = photos.filter(({ isFinal }) => isFinal);
+      if (photos.length < 2 || ended.length === photos.length) return "";
+      const etas = photos.filter(({ state }) => state === "running" || state === "queued").map(({ eta }) => eta);
+      const left = etas.length > 0 && !etas.includes(null) ? Math.max(...etas) : null;
+      return [words("progress_of", ended.length, photos.length), leftWords(left)].filter(Boolean).join(" · ");
+    }
+
+    #headline() {
+      const photos = this.#photos();
+      const failed = photos.filter(({ state }) => state === "failed").length;
+      if (failed > 0) return failed === 1 ? words("headline_failed_one") : words("headline_failed", failed);
+      if (photos.some(({ state }) => state === "choosing")) return words("headline_choosing");
+      const pending = photos.filter(({ isFinal, isOpen }) => !isFinal && !isOpen).length;
+      if (pending > 0) return pending === 1 ? words("headline_pending_one") : words("headline_pending", pending);
+      const ready = photos.filter(({ state }) => state === "reviewing").length;
+      if (ready > 0) return ready === 1 ? words("headline_review_one") : words("headline_review", ready);
+      return words("headline_done");
+    }
+
+    /** Not after a click: a card that kept the focus for the mouse would not go by itself. */
+    #hasKeyboard() {
+      return this.#card?.matches(":focus-visible, :has(:focus-visible)") ?? false;
+    }
+
+    /** Is somebody reading, comparing, or about to press? */
+    #isInUse() {
+      return this.#card?.matches(":hover, :focus-within") || this.#card?.querySelector("details[open], .view:not([hidden]), .notice:not([hidden])");
+    }
+
+    /** Not while the person has something to do, or to be warned of. */
+    #fadeIfDone() {
+      if (this.#picks.size > 0 && this.#allDone() && this.#allWell()) this.#fadeSoon();
+    }
+
+    #fadeSoon() {
+      clearTimeout(this.#fading);
+      this.#fading = setTimeout(() => {
+        if (this.#isInUse()) {
+          this.#fadeSoon();
+          return;
+        }
+        this.#card?.classList.add("fading");
+        this.#fading = setTimeout(() => {
+          if (!this.#isInUse()) {
+            this.#unmount();
+            return;
+          }
+          this.#card.classList.remove("fading");
+          this.#fadeSoon();
+        }, FADE_MS);
+      }, FADE_AFTER_MS);
+    }
+
+    #remove(pick) {
+      for (const row of this.#picks.get(pick).rows) row.element.remove();
+      if (pick.photos.includes(this.view.photo)) this.view.close();
+      this.#picks.delete(pick);
+      this.#showFooter();
+      if (this.#picks.size === 0) this.#unmount();
+      else this.#showHead();
+    }
+
+    /** Closing is cancelling: what is pending does not go. */
+    #close() {
+      for (const [pick, { choices, done }] of [...this.#picks]) {
+        if (!done) choices.cancel();
+        if (this.#picks.has(pick)) this.#remove(pick);
+      }
+      this.#unmount();
+    }
+
+    /** This frame goes. In the frame above, the card would stand for ever, with buttons of which nobody hears. */
+    leave() {
+      if (this.#place.isAbroad) this.#unmount();
+    }
+
+    #unmount() {
+      clearTimeout(this.#fading);
+      this.view?.close();
+      this.#place.unmount();
+      this.#picks.clear();
+    }
+
+    #mount() {
+      this.#place.mount();
+      this.#card.classList.remove("fading");
+    }
+
+    get #card() {
+      return this.#place.card;
+    }
+
+    #build() {
+      this.headline = h("h2");
+      this.progress = h("p");
+      this.view = new View(() => this.view.close());
+      this.list = h("ul");
+      this.footer = h("footer", { hidden: "" });
+      this.note = h("p", { class: "notice", hidden: "" });
+      this.live = h("div", { class: "live", role: "status", "aria-live": "polite" });
+      this.close = h("button", { type: "button", class: "close", click: (event) => isPersons(event) && this.#close() }, "×");
+      const header = h("header", {}, sign(), h("div", {}, this.headline, this.progress), this.close);
+      const section = h("section", { class: "card", role: "region", tabindex: -1, "aria-label": words("extension_short") });
+      section.append(header, this.view.element, this.list, this.footer, this.note, this.live);
+      section.addEventListener("keydown", (event) => {
+        if (event.key !== "Escape") return;
+        event.preventDefault(); // it would close the page's dialog as well
+        this.#close();
+      });
+      return section;
+    }
+  }
+
+  globalThis.pmask = { ...globalThis.pmask, Overlay };
+})();

@@ -1,0 +1,199 @@
+// One photo's line in the card: its thumbnail, state and progress, and what the person may do about it.
+
+(() => {
+  "use strict";
+
+  const { card } = globalThis.pmask;
+  const { words, progressWords, resultOf, judgedWords, verdictWords, leftWords, facesWords, errorWords } = card;
+  const { h, button, bitmapOf, drawFace } = card;
+
+  const THUMB_PX = 88; // twice its size on screen, for dense displays
+  const THUMB_AFTER_MS = 300; // large photos take long to decode, and first they are to go out
+  const TILE_PX = 112;
+  const NO_RETRY = ["folder", "reload", "unreadable"]; // trying again cannot help
+  const PAIRING = ["not_paired", "unauthorised", "forbidden_origin"];
+
+  /** NAME.protected.EXT, as `pmask protect` names it. */
+  function copyName(name) {
+    const dot = name.lastIndexOf(".");
+    return dot > 0 ? `${name.slice(0, dot)}.protected${name.slice(dot)}` : `${name}.protected`;
+  }
+
+  function save(blob, name) {
+    const url = URL.createObjectURL(blob);
+    h("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  }
+
+  /** One photo's line in the card. */
+  class Row {
+    constructor(photo, single, choices, show) {
+      this.photo = photo;
+      this.single = single;
+      this.choices = choices;
+      this.show = show;
+      this.said = "";
+      this.isSettled = false;
+      this.thumb = h("canvas", { class: "thumb", width: THUMB_PX, height: THUMB_PX, "aria-hidden": "true" });
+      this.status = h("p", { class: "status" });
+      this.bar = h("div", { class: "bar", role: "progressbar", "aria-label": photo.file.name, "aria-valuemin": 0, "aria-valuemax": 100 }, h("i"));
+      this.rest = h("div");
+      this.element = h(
+        "li",
+        {},
+        this.thumb,
+        h("div", { class: "body" }, h("p", { class: "name", title: photo.file.name }, photo.file.name), this.status, this.bar, this.rest),
+      );
+      const later = new Promise((resolve) => setTimeout(resolve, THUMB_AFTER_MS));
+      Row.#drawn = Row.#drawn.then(() => later).then(() => this.#draw());
+    }
+
+    /** The thumbnails so far, one after another. */
+    static #drawn = Promise.resolve();
+
+    async #draw() {
+      const image = await bitmapOf(this.photo.file, { resizeHeight: THUMB_PX, resizeQuality: "medium" });
+      if (!image) return; // the empty tile stays
+      this.thumb.getContext("2d").drawImage(image, (THUMB_PX - image.width) / 2, 0);
+      image.close();
+    }
+
+    /** @param {boolean} repeats the row above says the same cure @returns {string | null} what to say aloud, if new */
+    update(repeats) {
+      const { photo } = this;
+      const pending = !photo.isFinal && !photo.isOpen;
+      let text;
+      let tone = "plain";
+      if (pending) text = progressWords(photo);
+      else if (photo.state === "choosing") text = words("choose_lead");
+      else if (photo.state === "failed") [text, tone] = [errorWords(photo.error, "title"), "bad"];
+      else ({ text, tone } = resultOf(photo));
+
+      this.element.className = tone;
+      const mark = { good: "✓", warn: "!", bad: "!" }[tone];
+      const found = photo.state === "reviewing" ? words("state_reviewing") : pending && photo.faces ? facesWords(photo.faces) : "";
+      const left = pending ? leftWords(photo.eta) : "";
+      const line = [text, found, left].filter(Boolean).join(" · ");
+      if (this.line !== line) {
+        this.line = line;
+        this.status.replaceChildren(...(mark ? [h("span", { class: "mark", "aria-hidden": "true" }, mark)] : []), h("span", {}, line));
+      }
+
+      this.bar.hidden = !pending;
+      const measured = photo.state === "running" && photo.progress > 0;
+      this.bar.classList.toggle("waiting", !measured && photo.state !== "fetching");
+      this.bar.firstChild.style.transform = measured || photo.state === "fetching" ? `scaleX(${photo.progress})` : "";
+      if (measured) this.bar.setAttribute("aria-valuenow", Math.round(photo.progress * 100));
+      else this.bar.removeAttribute("aria-valuenow");
+
+      // The buttons are made anew only when they change, so that the focus stays where it is.
+      const kind = pending ? "pending" : photo.isOpen ? `${photo.state} ${photo.attempt} ${photo.error?.code} ${repeats}` : photo.state;
+      if (kind !== this.kind) this.rest.replaceChildren(...this.#restOf(photo.state, repeats));
+      this.kind = kind;
+
+      const spoken = `${photo.file.name}: ${[text, found].filter(Boolean).join(", ")}`;
+      if (spoken === this.said) return null;
+      this.said = spoken;
+      return spoken;
+    }
+
+    /** The page has been handed what it gets. */
+    settle() {
+      this.isSettled = true;
+      if (this.photo.state === "protected") this.rest.replaceChildren(...this.#restOf("protected", false));
+    }
+
+    #restOf(state, repeats) {
+      if (state === "failed") return this.#errorBlock(repeats);
+      if (state === "choosing") return this.#faces();
+      if (state === "reviewing") return [...this.#verdicts(), ...this.#reviewActions()];
+      if (state === "protected") return [...this.#verdicts(), this.#doneActions()];
+      if (this.photo.isFinal) return [];
+      return [h("div", { class: "actions quiet" }, this.#omit("plain"), ...this.#original("plain"))];
+    }
+
+    /** What recognisers say of the result: one sentence, and under it each one's own. */
+    #verdicts() {
+      const { summary, report } = this.photo;
+      const notes = (report?.warnings ?? []).map((note) => h("p", { class: "detail" }, note));
+      if (!summary.judged) return notes;
+      const faces = report?.faces ?? [];
+      const lines = faces.flatMap(({ verdicts }, i) => verdicts.map((verdict) => h("p", {}, verdictWords(verdict, i, faces.length))));
+      const judged = h("details", { class: "detail" }, h("summary", {}, judgedWords(summary.judged)), h("div", {}, ...lines));
+      return [judged, ...notes];
+    }
+
+    #doneActions() {
+      const { photo } = this;
+      const compare = button("compare", "plain", () => this.show(photo));
+      const keep = button("save_copy", "plain", () => save(photo.blob, copyName(photo.file.name)));
+      const once = this.isSettled && this.choices.once && photo.summary.status === "protected" ? [this.#once()] : [];
+      return h("div", { class: "actions quiet" }, compare, keep, ...once);
+    }
+
+    /** The page waits for the person, who may also have the photo done again, with the next preset to either side. */
+    #reviewActions() {
+      const { photo, choices } = this;
+      const { names, own } = choices.strengths ?? { names: [], own: null };
+      const now = names.indexOf(photo.preset ?? own);
+      const redo = (key, preset) => (now >= 0 && preset ? [button(key, "", () => choices.redo(photo, preset))] : []);
+      const again = [...redo("review_less", names[now - 1]), ...redo("review_more", names[now + 1])];
+      const compare = button("compare", "plain", () => this.show(photo));
+      return [
+        h("div", { class: "actions" }, button("review_go", "main", () => choices.accept(photo)), ...again),
+        h("div", { class: "actions quiet" }, compare, this.#omit("plain"), ...this.#original("plain")),
+      ];
+    }
+
+    /** The page has the protected photo by now; the original can only go when it is chosen again. */
+    #once() {
+      const once = button("original_once", "plain", async () => {
+        await this.choices.once(this.photo);
+        once.replaceWith(h("p", { class: "hint", role: "status" }, words("original_once_hint")));
+      });
+      return once;
+    }
+
+    /** A tile for each face found, ticked: what is unticked stays as it is. */
+    #faces() {
+      const { photo } = this;
+      const boxes = photo.found.map((_box, i) => h("input", { type: "checkbox", checked: "", "aria-label": words("choose_face", i + 1) }));
+      const tiles = photo.found.map(() => h("canvas", { width: TILE_PX, height: TILE_PX, "aria-hidden": "true" }));
+      bitmapOf(photo.file).then((image) => {
+        if (image) tiles.forEach((tile, i) => drawFace(tile, image, photo.found[i]));
+        image?.close();
+      });
+      const go = button("choose_go", "main", () => this.choices.choose(photo, photo.found.filter((_box, i) => !boxes[i].checked)));
+      const refresh = () => {
+        const ticked = boxes.filter(({ checked }) => checked).length;
+        go.disabled = ticked === 0;
+        go.textContent = ticked === 1 ? words("choose_go_one") : words("choose_go", ticked);
+      };
+      refresh();
+      const grid = h("fieldset", { class: "faces", change: refresh }, ...boxes.map((box, i) => h("label", {}, box, tiles[i])));
+      grid.setAttribute("aria-label", words("choose_lead"));
+      return [grid, h("div", { class: "actions" }, go, this.#omit(""), ...this.#original(""))];
+    }
+
+    #errorBlock(repeats) {
+      const { error } = this.photo;
+      const block = repeats ? [] : [h("p", { class: "cure" }, errorWords(error, "cure"))];
+      if (error.message && !repeats) block.push(h("p", { class: "detail" }, error.message));
+      if (this.choices.never && !repeats) block.push(h("p", { class: "detail" }, words("originals_never")));
+      const retry = NO_RETRY.includes(error.code) ? [] : [button("retry", "main", () => this.choices.retry(this.photo))];
+      const pair = PAIRING.includes(error.code) ? [button("open_pairing", "main", () => this.choices.pair())] : [];
+      block.push(h("div", { class: "actions" }, ...pair, ...retry, ...this.#original(""), this.#omit("")));
+      return block;
+    }
+
+    #omit(look) {
+      return button(this.single ? "cancel" : "leave_out", look, () => this.choices.omit(this.photo));
+    }
+
+    #original(look) {
+      return this.choices.original ? [button("upload_original", look, () => this.choices.original(this.photo))] : [];
+    }
+  }
+
+  globalThis.pmask.card = { ...card, NO_RETRY, Row };
+})();

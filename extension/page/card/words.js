@@ -1,0 +1,74 @@
+// What the card says: sentences of _locales about a photo and its state. First of the card's files.
+
+(() => {
+  "use strict";
+
+  const api = globalThis.browser ?? globalThis.chrome;
+
+  /**
+   * Words that are still needed when the extension was updated or removed under an open page: its API is gone then, and
+   * the card must say so and let the person choose.
+   */
+  const KEPT = new Map(
+    [
+      "extension_short", "close", "close_done", "cancel", "leave_out", "upload_original", "upload_originals", "headline_failed_one",
+      "headline_failed", "headline_pending_one", "headline_done", "state_sending", "result_original", "result_omitted",
+      "headline_review_one", "headline_review", "review_go", "review_go_all", "state_reviewing", "review_less", "review_more",
+      "error_reload_title", "error_reload_cure", "error_unexpected_title", "error_unexpected_cure",
+    ].map((key) => [key, api.i18n.getMessage(key, ["…"])]),
+  );
+
+  /** A sentence of _locales. */
+  function words(key, ...values) {
+    try {
+      return api.i18n.getMessage(key, values.map(String));
+    } catch {
+      return KEPT.get(key) ?? "";
+    }
+  }
+
+  /** "PMask is loading its models", "Finding faces", ... */
+  function progressWords(photo) {
+    if (photo.state === "running") return words(`stage_${photo.stage ?? "loading"}`);
+    return words(`state_${photo.state}`);
+  }
+
+  /** What became of a photo: its words, and good, warn or plain. */
+  function resultOf({ state, summary }) {
+    if (!["protected", "reviewing"].includes(state)) return { text: words(`result_${state}`), tone: state === "original" ? "warn" : "plain" };
+    const { status, faces, matched } = summary;
+    if (status === "already_protected") return { text: words("result_already"), tone: "good" };
+    // by a recogniser that the mask was made against, or by one that only judged
+    if (matched) return { text: words("result_partly", matched, faces), tone: "warn" };
+    return { text: faces === 1 ? words("result_protected_one") : words("result_protected", faces), tone: "good" };
+  }
+
+  /** "4 of 4 recognisers no longer match it (also after Instagram), ..." */
+  function judgedWords({ recognisers, fooled, unseen, upload }) {
+    if (fooled < recognisers) return words("judged_some", recognisers - fooled, recognisers, upload);
+    return words("judged_all", fooled, recognisers, upload, unseen);
+  }
+
+  /** One recogniser on one face: its sentence, and the figures behind it. */
+  function verdictWords({ sentence, angle, threshold }, face, faces) {
+    const said = words("judged_figures", sentence, Math.round(angle), Math.round(threshold));
+    return faces === 1 ? said : words("judged_face", face + 1, said);
+  }
+
+  /** "about 20 s left", as coarse as it is known. @param {number | null} seconds */
+  function leftWords(seconds) {
+    if (seconds === null) return "";
+    if (seconds < 8) return words("left_moment");
+    if (seconds < 90) return words("left_seconds", Math.ceil(seconds / 5) * 5);
+    return words("left_minutes", Math.round(seconds / 60));
+  }
+
+  const facesWords = (count) => (count === 1 ? words("faces_found_one") : words("faces_found", count));
+
+  /** The code's own words, or those for anything unexpected. */
+  function errorWords(error, part) {
+    return words(`error_${error.code}_${part}`) || words(`error_unexpected_${part}`);
+  }
+
+  globalThis.pmask.card = { words, progressWords, resultOf, judgedWords, verdictWords, leftWords, facesWords, errorWords };
+})();
