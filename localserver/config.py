@@ -16,7 +16,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pmask.store import state_dir
+from pmask.folders import state_dir
 
 if sys.version_info >= (3, 11):
     import tomllib

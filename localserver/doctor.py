@@ -28,6 +28,7 @@ from localserver import autostart, lock
 from localserver.clients import Clients
 from localserver.config import HOST, Config, ConfigError, load
 from pmask import __version__, store
+from pmask.folders import cache_dir
 from pmask.options import MaskOptions
 from pmask.recognisers.specs import SPECS, YUNET
 
@@ -189,7 +190,7 @@ def _weights() -> Finding:
 def _folders(config: Config) -> Iterator[Finding]:
     for subject, folder, private in (
         ("State folder", config.state_dir, True),
-        ("Cache folder", store.cache_dir(), False),
+        ("Cache folder", cache_dir(), False),
     ):
         yield _folder(subject, folder, private)
         yield _disk(subject, folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -141,3 +141,10 @@ def iou(a: Box, b: Box) -> float:
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     shared = max(width, 0.0) * max(height, 0.0)
     return shared / (a[2] * a[3] + b[2] * b[3] - shared) if shared else 0.0
+
+
+def central(boxes: Sequence[Box], shape: Sequence[int]) -> int | None:
+    """Which of ``boxes``, largest first, a photo is about: the first that holds its centre, else the first."""
+    y, x = shape[0] / 2, shape[1] / 2
+    over = [i for i, box in enumerate(boxes) if 0 <= x - box[0] <= box[2] and 0 <= y - box[1] <= box[3]]
+    return over[0] if over else 0 if boxes else None

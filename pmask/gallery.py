@@ -21,11 +21,11 @@ import numpy as np
 
 from pmask import files
 from pmask.errors import PMaskError
+from pmask.folders import cache_dir
 from pmask.images import decode
 from pmask.marks import code_mark
 from pmask.population import Embeddings
 from pmask.recognisers.specs import SPECS
-from pmask.store import cache_dir
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and listing or deleting needs none
     from pmask.check import Eyes

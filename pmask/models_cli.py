@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from pmask import calibrate, store, validation
+from pmask.evaluation.people import same_names
+from pmask.folders import cache_dir
 from pmask.recognisers import own
 from pmask.recognisers.records import AnyFile, OwnFile, RecogniserSpec
 from pmask.recognisers.specs import ON_REQUEST, PACK, REGISTRY, SPECS, YUNET, require_known
-from pmask.team_cli import Meter, same_names
+from pmask.team_cli import Meter
 
 OK, FAILED = 0, 1
 
@@ -80,7 +82,7 @@ def _row(spec: RecogniserSpec) -> dict[str, Any]:
 
 def _state(spec: RecogniserSpec, here: bool) -> str:
     if here:
-        folders = {store.weight_path(file).parent for file in spec.files} - {store.cache_dir() / "weights"}
+        folders = {store.weight_path(file).parent for file in spec.files} - {cache_dir() / "weights"}
         return f"here, in {', '.join(map(str, folders))}" if folders else "here"
     if spec.source == "own":
         return f"missing: {spec.files[0].member}"

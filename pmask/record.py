@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pmask.folders import state_dir
 from pmask.images import RGB
-from pmask.store import state_dir
 
 MOST = 5000
 """Photos remembered; the oldest are dropped. 32 bytes each, and years of posting."""

@@ -23,8 +23,7 @@ from typing import IO
 
 from pmask.download import Meter, download, forget
 from pmask.errors import WeightsUnavailable
-from pmask.folders import cache_dir as cache_dir
-from pmask.folders import state_dir as state_dir
+from pmask.folders import cache_dir
 from pmask.recognisers.records import AnyFile, OwnFile, RecogniserSpec, WebFile, WeightFile, name_of
 
 NPM_CDN = "https://cdn.jsdelivr.net/npm"

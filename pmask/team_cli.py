@@ -19,9 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pmask import __version__, calibrate, degradations, store, teaming, teams, validation
 from pmask.errors import BadOption
+from pmask.evaluation.people import same_names
 from pmask.evaluation.svg import Points, figure
 from pmask.recognisers.records import mark_of
 from pmask.recognisers.specs import DEFAULT_TEAM, REGISTRY, SPECS, YUNET, require_known
+from pmask.teaming import rank_correlation
 
 OK = 0
 LINE_EVERY_S = 30.0
@@ -189,16 +191,9 @@ def table(ranking: Mapping[str, Any]) -> str:
 
 
 def correlation(ranking: Mapping[str, Any]) -> float | None:
-    """Spearman's, of diversity and PSR, over the teams where both are known; None for fewer than three or no spread."""
+    """Of diversity and PSR, over the teams where both are known; None where it cannot be told."""
     known = [(t["diversity"], t["psr"]) for t in ranking["teams"] if None not in (t["diversity"], t["psr"])]
-    if len(known) < 3:
-        return None
-    ranks = [
-        [(sum(w < v for w in row) + sum(w <= v for w in row)) / 2 for v in row] for row in zip(*known, strict=True)
-    ]
-    if any(len(set(row)) == 1 for row in ranks):
-        return None
-    return float(np.corrcoef(ranks)[0, 1])
+    return rank_correlation(known)
 
 
 def _write(folder: Path, ranking: dict[str, Any]) -> None:
@@ -269,17 +264,6 @@ def _forget(options: argparse.Namespace) -> int:
     rankings, files = teams.forget(), validation.forget()
     print(f"{'the rankings and ' if rankings else ''}{files} files of embeddings deleted")
     return OK
-
-
-def same_names(pairs: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """From A=B. Raises BadOption."""
-    found = []
-    for text in pairs:
-        one, sign, other = text.partition("=")
-        if not sign:
-            raise BadOption(f"--same {text} must be two names, as in --same A=B")
-        found.append((one, other))
-    return tuple(found)
 
 
 class Meter:

@@ -159,3 +159,15 @@ def _size(wrong: Wrong) -> int:
     if size < SMALLEST_TEAM:
         raise BadOption(f"a team has at least {SMALLEST_TEAM} members, not {size}")
     return size
+
+
+def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Spearman's, in [-1, 1], the place of ties being their mean; None for fewer than three pairs or no spread."""
+    if len(pairs) < 3:
+        return None
+    ranks = [
+        [(sum(w < v for w in row) + sum(w <= v for w in row)) / 2 for v in row] for row in zip(*pairs, strict=True)
+    ]
+    if any(len(set(row)) == 1 for row in ranks):
+        return None
+    return float(np.corrcoef(ranks)[0, 1])

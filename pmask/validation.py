@@ -267,7 +267,7 @@ def _frame(photo: Photo, protector: Protector) -> Tensor | None:
     that cannot be read, there is none."""
     import torch
 
-    from pmask.evaluation.work import central
+    from pmask.faces import central
     from pmask.images import decode
     from pmask.views import View
 

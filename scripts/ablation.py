@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pmask  # noqa: F401  # before torch: it says how OpenMP waits
+from pmask.evaluation.people import same_names
 from pmask.evaluation.protocol import Results, Settings, evaluate
 from pmask.evaluation.tables import summary
 from pmask.geometry import FRAME_SIZE
@@ -108,7 +109,6 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--work", type=Path, default=Path("out/evaluate"))
     options = parser.parse_args()
-    first, second = [pair.split("=", 1)[0] for pair in options.same], [pair.split("=", 1)[1] for pair in options.same]
     settings = Settings(
         faces=options.faces,
         work=options.work,
@@ -117,7 +117,7 @@ def main() -> None:
         people=options.people,
         photos=options.photos,
         source=options.source,
-        same=tuple(zip(first, second, strict=True)),
+        same=same_names(options.same),
         options=MaskOptions(team=tuple(options.team.split(","))),
         seed=options.seed,
         jobs=options.jobs,

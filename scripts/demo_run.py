@@ -36,6 +36,7 @@ from steps import Failed, Step, step
 
 from pmask import images, store
 from pmask.errors import PMaskError
+from pmask.folders import cache_dir
 from pmask.recognisers.specs import REGISTRY, YUNET
 from pmask.report import tally_words, verdict_words
 
@@ -115,7 +116,7 @@ def fetch_weights() -> None:
     files = [YUNET, *(file for spec in REGISTRY.values() for file in spec.files)]
     good = [store.verify(file) for file in files]
     if all(good):
-        print(f"- Weights of {', '.join(REGISTRY)} and the face detector: checked, in {store.cache_dir()}")
+        print(f"- Weights of {', '.join(REGISTRY)} and the face detector: checked, in {cache_dir()}")
         return
     for file, is_good in zip(files, good, strict=True):
         if not is_good:

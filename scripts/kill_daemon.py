@@ -33,7 +33,8 @@ from user_manager import Unavailable, running
 
 from localserver.clients import Clients
 from localserver.config import DEFAULT_PORT
-from pmask import files, store
+from pmask import files
+from pmask.folders import cache_dir
 from pmask.options import MaskOptions
 from pmask.report import Progress, Report
 
@@ -64,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
         return inside(args)
     with tempfile.TemporaryDirectory(prefix="pmask-kill-") as name:
         home = Path(name)
-        environment = {"PMASK_HOME": str(home / "state"), "PMASK_CACHE": str(store.cache_dir())}
+        environment = {"PMASK_HOME": str(home / "state"), "PMASK_CACHE": str(cache_dir())}
         paths = os.pathsep.join([str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH", "")])
         environment |= {"PYTHONPATH": paths, "PMASK_SERVER_DEVICE": "cpu"}
         try:

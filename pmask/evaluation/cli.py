@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pmask.errors import BadOption
+from pmask.evaluation.people import same_names
 from pmask.options import MaskOptions
 from pmask.teams import default_team
 
@@ -109,7 +110,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         photos=options.photos,
         gallery_people=options.gallery_people,
         source=options.source,
-        same=tuple(_pair(text) for text in options.same),
+        same=same_names(options.same),
         pipelines=groups.get(options.pipelines, _names(options.pipelines)),
         detector=options.detector,
         search=replace(method, mmd=options.mmd) if isinstance(method, TipIm) else method,
@@ -131,13 +132,6 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    one, sign, other = text.partition("=")
-    if not sign:
-        raise BadOption(f"--same {text} must be two names, as in --same A=B")
-    return one, other
 
 
 class _Meter:

@@ -66,6 +66,17 @@ class Split:
         return [photo for person in self.chosen for photo in person.gallery]
 
 
+def same_names(pairs: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The two names of each --same A=B. Raises BadOption."""
+    found = []
+    for text in pairs:
+        one, sign, other = text.partition("=")
+        if not sign:
+            raise BadOption(f"--same {text} must be two names, as in --same A=B")
+        found.append((one, other))
+    return tuple(found)
+
+
 def find_people(folder: Path, same: Sequence[tuple[str, str]] = ()) -> list[Person]:
     """Everyone in ``folder``, sorted by name: a person is a folder that directly holds photos, or a photo of a folder
     called DISTRACTORS. One name in two sets is one person, and so are two names of ``same``, who get the second's.

@@ -36,7 +36,7 @@ from pmask.errors import OutOfMemory, PMaskError
 from pmask.evaluation import pipelines, quality
 from pmask.evaluation.intruders import Intruder, Recognise, Vector, recognise
 from pmask.evaluation.people import Photo
-from pmask.faces import Box, Detector, Face, load_detector
+from pmask.faces import Box, Detector, Face, central, load_detector
 from pmask.images import RGB, decode
 from pmask.marks import code_mark
 from pmask.mask import Search
@@ -128,13 +128,6 @@ class Protected:
         faces = self.report["faces"] if self.report else []
         i = central([face["box"] for face in faces], shape)
         return None if i is None else faces[i]
-
-
-def central(boxes: Sequence[Box], shape: Sequence[int]) -> int | None:
-    """Which of ``boxes``, largest first, a photo is about: the first that holds its centre, else the first."""
-    y, x = shape[0] / 2, shape[1] / 2
-    over = [i for i, box in enumerate(boxes) if 0 <= x - box[0] <= box[2] and 0 <= y - box[1] <= box[3]]
-    return over[0] if over else 0 if boxes else None
 
 
 class Kept:

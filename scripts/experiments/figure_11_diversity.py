@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from statistics import fmean, stdev
 
-import numpy as np
 from plan import FARTHER, Ask, Plan, main, outsiders, psr
 from publish import Table, publish
 from validation import ranking
 
 from pmask.evaluation.svg import Panel, Points, figure
+from pmask.teaming import rank_correlation
 
 NAME = "table-4-figure-11"
 TITLE = "Table 4 and Figure 11: focal diversity and protection"
@@ -80,16 +80,9 @@ def _cells(values: list[float]) -> list[str]:
 
 
 def _together(points: list[tuple[float, float, str]]) -> str:
-    """Spearman's rank correlation in words."""
-    diversity, protection = _ranks([x for x, _, _ in points]), _ranks([y for _, y, _ in points])
-    if diversity.std() == 0 or protection.std() == 0:
-        return "cannot be correlated: one of them does not vary"
-    return f"have a rank correlation of {np.corrcoef(diversity, protection)[0, 1]:.2f}"
-
-
-def _ranks(values: list[float]) -> np.ndarray:
-    """The place of each value, that of ties being their mean."""
-    return np.array([sum(other < value for other in values) + values.count(value) / 2 for value in values])
+    """Their rank correlation in words."""
+    found = rank_correlation([(diversity, protection) for diversity, protection, _ in points])
+    return "cannot be correlated" if found is None else f"have a rank correlation of {found:.2f}"
 
 
 def _lines(words: list[str]) -> str:

@@ -17,6 +17,7 @@ from statistics import fmean
 
 import pmask  # noqa: F401  # before torch: it says how OpenMP waits
 from pmask import teams
+from pmask.evaluation.people import same_names
 from pmask.evaluation.protocol import METHODS, Results, Settings, Step, evaluate
 from pmask.evaluation.work import AS_DELIVERED
 from pmask.options import MaskOptions
@@ -187,7 +188,7 @@ def planned(options: argparse.Namespace, command: str) -> Plan:
     return Plan(
         faces=options.faces,
         intruders=options.intruders,
-        same=tuple((one, other) for one, _, other in (pair.partition("=") for pair in options.same)),
+        same=same_names(options.same),
         source=options.source,
         size=replace(size, **{name: value for name, value in own.items() if value is not None}),
         seed=options.seed,

@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pmask.store import cache_dir
+from pmask.folders import cache_dir
 
 FETCH_TIMEOUT_S = 120
 

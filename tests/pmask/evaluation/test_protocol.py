@@ -11,7 +11,7 @@ import pytest
 
 from pmask.evaluation import matching, work
 from pmask.evaluation.matching import Shots
-from pmask.evaluation.work import central
+from pmask.faces import central
 from pmask.marks import code_mark
 
 
