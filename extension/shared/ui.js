@@ -66,7 +66,7 @@ export function resultWords({ state, code, summary }) {
   if (state !== "protected") return words(`result_${state}`);
   const { status, faces, matched } = summary;
   if (status === "already_protected") return words("result_already");
-  if (matched) return words("result_partly", matched, faces);
+  if (matched) return matched === 1 ? words("result_partly_one", faces) : words("result_partly", matched, faces);
   return faces === 1 ? words("result_protected_one") : words("result_protected", faces);
 }
 
@@ -87,6 +87,7 @@ export function saveText(name, text) {
 export function judgedWords(judged) {
   if (!judged) return "";
   const { recognisers, fooled, unseen, upload } = judged;
+  if (fooled === recognisers - 1) return words("judged_some_one", recognisers, upload);
   if (fooled < recognisers) return words("judged_some", recognisers - fooled, recognisers, upload);
   return words("judged_all", fooled, recognisers, upload, unseen);
 }

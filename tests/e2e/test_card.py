@@ -158,7 +158,7 @@ async def test_the_person_chooses_the_faces(stage, page, daemon, demo, photos):
     await stage.put(faces="ask")
     await page.choose(INPUT, [photos["eileen.jpg"]])
     card = Card(page)
-    await card.wait_for("Which faces shall be protected?")
+    await card.wait_for("Which faces should be protected?")
     await demo.stays_empty(0.5)
     await card.press("Face 2")
     await card.press("Protect 1 face")
@@ -173,7 +173,7 @@ async def test_all_faces_may_be_left_ticked(stage, page, daemon, demo, photos):
     """The common case is one press, and asks no second time."""
     await stage.put(faces="ask")
     await page.choose(INPUT, [photos["eileen.jpg"]])
-    await Card(page).wait_for("Which faces shall be protected?")
+    await Card(page).wait_for("Which faces should be protected?")
     await Card(page).press("Protect 2 faces")
     await demo.wait_for(1)
     assert [(True, ()), (False, ())] == [(options.look, options.leave_out) for options in daemon.engine.options]

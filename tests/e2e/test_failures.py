@@ -140,7 +140,7 @@ async def test_the_result_says_what_recognisers_say(page, daemon, demo, photos):
     await demo.wait_for(1)
     card = Card(page)
     said = await card.wait_for(
-        "4 of 4 recognisers no longer match it (also after Instagram), 2 of them never saw the mask"
+        "4 of 4 recognisers no longer match it (also after Instagram), 2 of them without ever having seen the mask"
     )
     assert "2 faces protected" in said
     assert "sface" not in said
@@ -153,8 +153,8 @@ async def test_the_result_warns_of_a_recogniser_that_still_matches(page, daemon,
     daemon.engine.matched = 1
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await demo.wait_for(1)
-    said = await Card(page).wait_for("1 of 4 recognisers still match it, as it is or after Instagram")
-    assert "1 of 2 faces only partly hidden: a recogniser still matches" in said
+    said = await Card(page).wait_for("1 of 4 recognisers still matches it, as it is or after Instagram")
+    assert "1 of 2 faces only partly hidden: a recogniser still matches it" in said
     assert await Card(page).ask("function () { return this.querySelector('li').className === 'warn' }")
 
 

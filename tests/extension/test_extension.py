@@ -190,6 +190,12 @@ def test_a_translation_is_one(locale):
     assert set(same) <= ALIKE, same
 
 
+def test_a_french_sign_stays_with_its_word():
+    """French sets a space before : ; ? ! and inside quotes; an ordinary one lets a line begin with the sign alone."""
+    loose = [key for key, entry in LOCALES["fr"].items() if re.search(r" [:;?!»]|« ", entry["message"])]
+    assert [] == loose
+
+
 def test_no_words_are_written_into_the_pages():
     """What is not in _locales cannot be translated."""
     for path in EXTENSION.rglob("*.html"):

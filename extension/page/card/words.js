@@ -39,12 +39,13 @@
     const { status, faces, matched } = summary;
     if (status === "already_protected") return { text: words("result_already"), tone: "good" };
     // by a recogniser that the mask was made against, or by one that only judged
-    if (matched) return { text: words("result_partly", matched, faces), tone: "warn" };
+    if (matched) return { text: matched === 1 ? words("result_partly_one", faces) : words("result_partly", matched, faces), tone: "warn" };
     return { text: faces === 1 ? words("result_protected_one") : words("result_protected", faces), tone: "good" };
   }
 
   /** "4 of 4 recognisers no longer match it (also after Instagram), ..." */
   function judgedWords({ recognisers, fooled, unseen, upload }) {
+    if (fooled === recognisers - 1) return words("judged_some_one", recognisers, upload);
     if (fooled < recognisers) return words("judged_some", recognisers - fooled, recognisers, upload);
     return words("judged_all", fooled, recognisers, upload, unseen);
   }
