@@ -47,6 +47,8 @@ def watch(
     overlooked them."""
     seen = [_sights(eyes, n, rgb, faces, names) for n, (rgb, faces) in enumerate(zip(frames, found, strict=True))]
     tracks = follow(seen, gap=gap)
+    if not gap:
+        return tracks
     return [
         sorted([*track, *_overlooked(eyes, frames, seen, track)], key=lambda sight: sight.frame) for track in tracks
     ]
@@ -74,15 +76,24 @@ def follow(seen: Sequence[Sequence[Sight]], *, gap: int = GAP) -> list[list[Sigh
 def _overlooked(
     eyes: Eyes, frames: Sequence[RGB], seen: Sequence[Sequence[Sight]], track: Sequence[Sight]
 ) -> Iterator[Sight]:
-    """The face of a track in frames between those where it was found, as far as recognisers know it there: another
-    detector finds it."""
+    """The face of a track in frames between those where it was found, as far as recognisers know it there, for another
+    detector finds it; and in those before and after, where it was found first and last, as long as they know it."""
+
+    def known(number: int, face: Face, *nearby: Sight) -> list[Sight]:
+        sights = _sights(eyes, number, frames[number], [face], list(nearby[0].look))
+        alone = all(_overlap(sights[0], other) < FOLLOW_IOU for other in seen[number])
+        return sights if alone and any(_same(other, sights[0]) for other in nearby) else []
+
     for before, after in itertools.pairwise(track):
         for number in range(before.frame + 1, after.frame):
             face = _between(before, after, (number - before.frame) / (after.frame - before.frame))
-            (sight,) = _sights(eyes, number, frames[number], [face], list(before.look))
-            alone = all(_overlap(sight, other) < FOLLOW_IOU for other in seen[number])
-            if alone and (_same(before, sight) or _same(after, sight)):
-                yield sight
+            yield from known(number, face, before, after)
+    first, last = track[0], track[-1]
+    for end, numbers in ((first, range(first.frame - 1, -1, -1)), (last, range(last.frame + 1, len(frames)))):
+        for number in numbers:
+            if not (sights := known(number, end.face, end)):
+                break
+            yield from sights
 
 
 def _between(before: Sight, after: Sight, share: float) -> Face:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import torch
@@ -180,6 +180,12 @@ class Mask:
     layers: tuple[Tensor, ...]
     iterations: int
     seconds: float
+
+    @property
+    def without_colour(self) -> Mask:
+        """The change in brightness alone, for a picture that has no colour."""
+        shade = (self.values * _luma(self.values.device)).sum(1, keepdim=True)
+        return replace(self, values=shade.expand_as(self.values))
 
 
 def angle(a: Tensor, b: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ class Protector:
     def remember(self, data: bytes, team: Sequence[str]) -> None:
         """Puts a photo's faces into the album before its turn comes, for the other photos of one upload. Raises any
         PMaskError."""
-        if self._album is not None and not self._is_own_work(photo := decode(data)):
+        if self._album is not None and self._bare_in_own_work(photo := decode(data)) is None:
             names, _ = self.panel(team)
             self._album.add(_mark(data), self.embeddings(photo.rgb, names))
 
@@ -190,14 +190,22 @@ class Protector:
         start = time.monotonic()
         on_progress(Progress(stage="decoding", fraction=0.0))
         photo = decode(data, options.metadata)
-        if not options.again and self._is_own_work(photo):
-            return Protection(data=data, report=self._report("already_protected", photo, start))
+        if not options.again and (bare := self._bare_in_own_work(photo)) is not None:
+            left = (
+                (
+                    f"{bare} of its faces {'was' if bare == 1 else 'were'} left out when it was protected, and "
+                    f"{'is' if bare == 1 else 'are'} bare; --again masks all",
+                )
+                if bare
+                else ()
+            )
+            return Protection(data=data, report=self._report("already_protected", photo, start, warnings=left))
         on_progress(Progress(stage="detecting", fraction=0.02))
         if photo.more:
             return self._protect_film(data, photo, options, on_progress, cancelled, gallery)
         faces = self.detect(photo.rgb)
         found = tuple(face.box for face in faces)
-        faces = [face for face in faces if not _left_out(face.box, options)]
+        faces = [faces[i] for i in _chosen(found, options)]
         if (why := _left_alone(len(found), len(faces), options)) is not None:
             return Protection(data=data, report=replace(self._report(why, photo, start), found=found))
 
@@ -216,7 +224,7 @@ class Protector:
             replace(report, verdicts=tuple(bare + uploaded))
             for report, bare, uploaded in zip(reports, *verdicts, strict=True)
         ]
-        warnings += self._put_on_record(photo, [masked])
+        warnings += self._put_on_record(photo, [masked], len(found) - len(faces))
         report = self._report("protected", photo, start, reports, warnings)
         return Protection(data=protected, report=replace(report, found=found))
 
@@ -287,7 +295,7 @@ class Protector:
         names, warnings = self.panel(options.team)
         tracks = watch(self, plain, faces, names, gap=0 if photo.info.format == "tiff" else GAP)
         found = tuple(lead(track).face.box for track in tracks)
-        tracks = [track for track in tracks if not _left_out(lead(track).face.box, options)]
+        tracks = [tracks[i] for i in _chosen(found, options)]
         if (why := _left_alone(len(found), len(tracks), options)) is not None:
             return Protection(data=data, report=replace(self._report(why, photo, start), found=found))
 
@@ -318,7 +326,7 @@ class Protector:
         for shots_of_one in parts:
             own = slice(first, first := first + len(shots_of_one))
             reports.append(self._worst_of(said[own], masks[own], people[own], delivered, names, options))
-        warnings += self._put_on_record(photo, delivered)
+        warnings += self._put_on_record(photo, delivered, len(found) - len(tracks))
         whole = self._report("protected", photo, start, reports, warnings)
         return Protection(data=protected, report=replace(whole, found=found))
 
@@ -334,9 +342,13 @@ class Protector:
         frames = [photo, *photo.more]
         strengths: list[npt.NDArray[np.float64]] = [np.ones(len(scene)) for scene in scenes]
         for left in reversed(range(SHRINKS + 1)):
+            shown = [
+                [masks[part].without_colour if frame.colourless else masks[part] for part, _ in scene]
+                for frame, scene in zip(frames, scenes, strict=True)
+            ]
             wanted = [
-                paste(frame.rgb, self._views(frame, scene), _weaker([masks[part] for part, _ in scene], strength))
-                for frame, scene, strength in zip(frames, scenes, strengths, strict=True)
+                paste(frame.rgb, self._views(frame, scene), _weaker(some, strength))
+                for frame, scene, some, strength in zip(frames, scenes, shown, strengths, strict=True)
             ]
             protected = encode(photo, *_split(wanted))
             delivered = aligned(decode(protected).frames, wanted)
@@ -417,16 +429,17 @@ class Protector:
             people.append(replace(person, references=known))
         return people
 
-    def _is_own_work(self, photo: Photo) -> bool:
-        """Whether PMask has made these very pixels, of all frames."""
-        return self._record is not None and self._record.holds(*photo.frames)
+    def _bare_in_own_work(self, photo: Photo) -> int | None:
+        """How many faces are bare in a photo of which PMask has made these very pixels, of all frames; None: it has
+        not."""
+        return None if self._record is None else self._record.bare(*photo.frames)
 
-    def _put_on_record(self, photo: Photo, masked: Sequence[RGB]) -> tuple[str, ...]:
-        """Remembers the protected frames, but not where no pixel changed, or the bare photo would pass for protected.
-        A warning where that fails: the photo is protected all the same."""
+    def _put_on_record(self, photo: Photo, masked: Sequence[RGB], bare: int) -> tuple[str, ...]:
+        """Remembers the protected frames, and how many of their faces are bare; but not where no pixel changed, or the
+        bare photo would pass for protected. A warning where that fails: the photo is protected all the same."""
         try:
             if self._record is not None and not all(map(np.array_equal, photo.frames, masked)):
-                self._record.add(*masked)
+                self._record.add(*masked, bare=bare)
         except OSError as error:
             return (f"{error}; picked again, this photo will be masked a second time",)
         return ()
@@ -561,7 +574,7 @@ class Protector:
             height=photo.info.height,
             format=photo.info.format,
             device=self.device,
-            warnings=(*photo.warnings, *warnings) if faces else photo.left,
+            warnings=(*(photo.warnings if faces else photo.left), *warnings),
         )
 
 
@@ -590,9 +603,15 @@ def face_report(
     )
 
 
-def _left_out(box: Box, options: MaskOptions) -> bool:
-    """Whether the person chose to leave the face of this box as it is."""
-    return any(iou(box, other) >= LEFT_OUT_IOU for other in options.leave_out)
+def _chosen(found: Sequence[Box], options: MaskOptions) -> list[int]:
+    """Which of the faces found are masked: not those that the person left out. Each box of theirs leaves out one face,
+    for in a slideshow the next one is in the same place."""
+    chosen = list(range(len(found)))
+    for box in options.leave_out:
+        near = [i for i in chosen if iou(found[i], box) >= LEFT_OUT_IOU]
+        if near:
+            chosen.remove(max(near, key=lambda i: iou(found[i], box)))
+    return chosen
 
 
 def _left_alone(found: int, chosen: int, options: MaskOptions) -> Status | None:

@@ -37,19 +37,25 @@ class Record:
     def holds(self, *frames: RGB) -> bool:
         """Whether PMask has delivered a file of just these frames: upright pixels (height, width, 3) of the one photo,
         or of all of an animation. A record that cannot be read holds nothing."""
+        return self.bare(*frames) is not None
+
+    def bare(self, *frames: RGB) -> int | None:
+        """How many faces the person left out of the file of just these frames; None where PMask has delivered none."""
         if not self._path.is_file() or not self._key_path.is_file():
-            return False
+            return None
         try:
             with self._open() as database:
-                found = database.execute("SELECT 1 FROM protected WHERE hash = ?", [self._hash(frames)]).fetchone()
+                found = database.execute("SELECT bare FROM protected WHERE hash = ?", [self._hash(frames)]).fetchone()
         except OSError:
-            return False
-        return found is not None
+            return None
+        return found and int(found[0])
 
-    def add(self, *frames: RGB) -> None:
-        """Puts the frames of a protected file, as they decode to, on record. Raises OSError."""
+    def add(self, *frames: RGB, bare: int = 0) -> None:
+        """Puts the frames of a protected file, as they decode to, on record, and how many of its faces are bare. Raises
+        OSError."""
         with self._open() as database:
-            database.execute("INSERT OR REPLACE INTO protected (hash) VALUES (?)", [self._hash(frames)])
+            row = [self._hash(frames), bare]
+            database.execute("INSERT OR REPLACE INTO protected (hash, bare) VALUES (?, ?)", row)
             oldest = "(SELECT max(place) FROM protected) - ?"
             database.execute(f"DELETE FROM protected WHERE place <= {oldest}", [self._most])
 
@@ -57,11 +63,15 @@ class Record:
     def _open(self) -> Iterator[sqlite3.Connection]:
         """The database, made when it is not there; committed at the end. Raises OSError."""
         columns = "place INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB UNIQUE"
+        bare = "bare INTEGER NOT NULL DEFAULT 0"
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))  # sqlite's own files take its mode
         try:
             with contextlib.closing(sqlite3.connect(self._path, timeout=_PATIENCE_S)) as database, database:
-                database.execute(f"CREATE TABLE IF NOT EXISTS protected ({columns})")
+                database.execute(f"CREATE TABLE IF NOT EXISTS protected ({columns}, {bare})")
+                present = database.execute("SELECT 1 FROM pragma_table_info('protected') WHERE name = 'bare'")
+                if present.fetchone() is None:  # a record of version 0.1
+                    database.execute(f"ALTER TABLE protected ADD COLUMN {bare}")
                 yield database
         except sqlite3.Error as error:
             raise OSError(f"the record {self._path} could not be used ({error})") from error

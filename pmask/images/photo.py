@@ -28,6 +28,8 @@ MAX_FRAMES = 300
 """Ten seconds of most animations; each frame is looked through for faces."""
 BLOCK = 16
 """Pixels. JPEG with halved colour works on squares of this side, each on its own."""
+CODEC_CHROMA = 2
+"""Levels between a pixel's channels that a lossy encoding may leave of a photo without colour."""
 _DECODERS = tuple(kind for kind in formats.MEDIA_TYPES if kind != "MPO")
 """What Pillow is asked to try. MPO (several JPEGs in one file) is opened by its JPEG decoder."""
 _MP_ENTRIES = 0xB002
@@ -88,8 +90,7 @@ class Photo:
     @property
     def colourless(self) -> bool:
         """Whether every pixel is grey and must stay so, as in a black-and-white photo in a file that knows colour."""
-        red, green, blue = np.moveaxis(self.rgb, 2, 0)
-        return self.grey or bool((red == green).all() and (green == blue).all())
+        return self.grey or int(np.ptp(self.rgb, axis=2).max()) <= CODEC_CHROMA
 
     @property
     def left(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageEnhance
 
 from pmask import protect
-from pmask.faces import Face
+from pmask.faces import Face, iou
 from pmask.film import GAP, SHOT, Sight, aligned, by_frame, follow, lead, shots
 from pmask.images import decode
 from pmask.mask import Search, angle
@@ -174,6 +174,43 @@ def test_a_face_that_the_detector_overlooks_is_masked_where_it_must_have_been(as
     assert float(torch.rad2deg(angle(bare, masked))[0]) > 25
     assert np.array_equal(np.array(frames[2]), delivered[2])
     assert 1 == len(result.report.faces)
+
+
+def test_a_face_is_masked_before_it_is_found_first_and_after_it_is_found_last(astronaut, hasty, monkeypatch):
+    """As long as recognisers know it there: films fade in and out. Beyond, nothing changes."""
+    faces = [portrait(astronaut, n, n) for n in range(5)]
+    frames = [faceless(astronaut), *faces, faceless(astronaut)]
+    detect, seen = hasty.detect, np.array(faces[2])
+    monkeypatch.setattr(hasty, "detect", lambda rgb: detect(rgb) if np.array_equal(rgb, seen) else [])
+    delivered = decode(hasty.protect(saved(frames, "PNG"), MaskOptions(team=("sface",))).data).frames
+    for rgb, masked in zip(map(np.array, faces), delivered[1:-1], strict=True):
+        bare, away = (hasty.embed(one, detect(rgb), ["sface"])["sface"] for one in (rgb, masked))
+        assert float(torch.rad2deg(angle(bare, away))[0]) > 25
+    assert all(np.array_equal(np.array(frames[n]), delivered[n]) for n in (0, -1))
+
+
+def test_frames_without_colour_stay_so_beside_others_with_it(astronaut, hasty):
+    """A film that fades to black and white is one shot, with one mask."""
+    colour = portrait(astronaut)
+    delivered = decode(hasty.protect(saved([colour, colour.rotate(1), colour.convert("L").convert("RGB")], "PNG")).data)
+    assert [False, False, True] == [photo.colourless for photo in (delivered, *delivered.more)]
+    assert not np.array_equal(delivered.frames[2], np.array(colour.convert("L").convert("RGB")))
+
+
+def test_who_is_left_out_of_a_slideshow_is_left_out_alone(shared, astronaut, hasty):
+    """The next slide has somebody else in the same place."""
+    slide = portrait(astronaut)
+    ours, other = np.array(slide), Image.open(sorted((shared / "faces/distractors").iterdir())[0]).convert("RGB")
+    (place,), (face,) = hasty.detect(ours), hasty.detect(np.array(other))
+    scale, (x, y, *_) = face.box[2] / place.box[2], face.box
+    moved = (scale, 0, x - scale * place.box[0], 0, scale, y - scale * place.box[1])  # its face where ours is
+    slides = saved([slide, other.transform(slide.size, Image.Transform.AFFINE, moved)], "PNG")
+    found = hasty.protect(slides, MaskOptions(team=("sface",), look=True)).report.found
+    assert 0.5 < iou(*found)
+    for number, box in enumerate(found):
+        result = hasty.protect(slides, MaskOptions(team=("sface",), leave_out=(box,)))
+        frames = zip(decode(slides).frames, decode(result.data).frames, strict=True)
+        assert [number != 0, number != 1] == [not np.array_equal(*pair) for pair in frames]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])

@@ -706,3 +706,12 @@ def test_every_format_of_real_photos_comes_back_in_kind_or_is_refused(shared):
         assert away.mean() <= (1.7 if photo.way.refined else 1.5), path.name
         returned += 1
     assert returned >= 41
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "HEIF"])
+def test_a_photo_without_colour_is_known_whatever_its_codec_leaves(kind, astronaut, encoded):
+    """Its mask has none either; one of muted colours keeps them."""
+    grey = np.repeat(astronaut.mean(2, keepdims=True), 3, 2)
+    muted = (grey + (astronaut - grey) * 0.2).round()
+    pictures = [decode(encoded(rgb.astype(np.uint8), kind, quality=75)) for rgb in (grey, muted)]
+    assert [True, False] == [photo.colourless for photo in pictures]

@@ -284,6 +284,20 @@ def test_the_person_chooses_among_the_faces(hasty, encoded, astronaut):
     assert (photo, "left_out", ()) == (none.data, none.report.status, none.report.faces)
 
 
+def test_faces_that_were_left_out_are_told_of_when_the_copy_comes_again(
+    hasty, encoded, astronaut, tmp_path, monkeypatch
+):
+    """It is PMask's work, and passes; but its bare face should surprise nobody."""
+    monkeypatch.setattr(hasty, "_record", Record(tmp_path))
+    photo = encoded(np.concatenate([astronaut, astronaut[:, ::-1]], axis=1), "PNG")
+    boxes = hasty.protect(photo, MaskOptions(look=True)).report.found
+    copy = hasty.protect(photo, MaskOptions(leave_out=boxes[:1])).data
+    again = hasty.protect(copy).report
+    assert "already_protected" == again.status
+    assert ("1 of its faces was left out when it was protected, and is bare; --again masks all",) == again.warnings
+    assert () == hasty.protect(hasty.protect(photo).data).report.warnings
+
+
 def test_cancelling_raises(hasty, original):
     """The daemon frees the device."""
     with pytest.raises(Cancelled):

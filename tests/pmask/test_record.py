@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import sqlite3
 import stat
 
 import numpy as np
@@ -69,6 +71,18 @@ def test_asking_makes_no_files(tmp_path, pictures):
     """Whoever only looks leaves no trace."""
     assert not Record(tmp_path / "state").holds(pictures[0])
     assert not (tmp_path / "state").exists()
+
+
+def test_how_many_faces_are_bare_is_on_record_too(tmp_path, pictures):
+    """Also where an older PMask, which did not count them, has made the record."""
+    Record(tmp_path / "new").add(pictures[0], bare=2)
+    old = tmp_path / "old"
+    Record(old).add(pictures[0])
+    with contextlib.closing(sqlite3.connect(old / "protected.sqlite")) as database, database:
+        database.execute("ALTER TABLE protected DROP COLUMN bare")
+    assert [2, 0] == [Record(folder).bare(pictures[0]) for folder in (tmp_path / "new", old)]
+    Record(old).add(pictures[1], bare=1)
+    assert [0, 1, None] == [Record(old).bare(picture) for picture in pictures[:3]]
 
 
 def test_a_damaged_record_holds_nothing_and_says_so(tmp_path, pictures):
