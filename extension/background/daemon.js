@@ -127,7 +127,7 @@ async function challenged(daemon) {
   const response = await request(daemon.port, ROUTES.health, { query: { client: daemon.client.id, challenge } });
   const answer = checkHealth(await bodyOf(response));
   // A daemon that has forgotten us gives no proof; it gets no token either.
-  if (answer.proof === undefined) throw new PMaskError("not_paired");
+  if (answer.proof === undefined) throw new PMaskError("unauthorised");
   if (answer.proof !== (await proofOf(daemon.token, challenge, daemon.port))) throw new PMaskError("impostor");
   return answer;
 }

@@ -6,7 +6,7 @@ import { DEFAULT_PORT } from "../background/daemon.js";
 import { imported, PRESETS, RANGES } from "../background/settings.js";
 import { hostIn, siteOf } from "../background/sites.js";
 import { pair, readyPairing } from "../shared/pairing.js";
-import { ask, errorWords, fillIn, make, saveText, sayStatus, showStatus, words } from "../shared/ui.js";
+import { ask, errorWords, fillIn, make, needsPairing, saveText, sayStatus, showStatus, words } from "../shared/ui.js";
 
 const STATUS_EVERY_MS = 5000;
 const CHOICES = ["faces", "review", "metadata", "originals"]; // settings that are one of a few values
@@ -15,6 +15,7 @@ const ssim = (omega) => (1 - 2 * omega).toFixed(3);
 
 let settings = null; // as the background gave them last
 let engine = null; // GET /v1/options, or null while the daemon is not there
+let isUnknown = false; // to the daemon, although this browser is paired
 
 /** Sets some settings and shows what has come of it. */
 async function set(values) {
@@ -109,7 +110,7 @@ async function show() {
   settings = await ask("overview", {});
   const { enabled, sites, daemon, managed } = settings;
   at("paired").hidden = !daemon;
-  at("pair").hidden = Boolean(daemon);
+  showPairing();
   if (daemon) at("where").textContent = words("server_where", daemon.client.name, daemon.port);
   showStrength();
   showTeam();
@@ -122,11 +123,18 @@ async function show() {
   for (const radio of document.querySelectorAll("[name=preset]")) radio.disabled = managed.includes("delta") || managed.includes("omega");
 }
 
+/** The form is also for who is paired with a daemon that has forgotten it. */
+function showPairing() {
+  at("pair").hidden = Boolean(settings.daemon) && !isUnknown;
+}
+
 /** Asks the daemon for its status, and for its figures when it is there. */
 async function showServer(how) {
-  const isThere = await showStatus(at("status"), how);
+  const wrong = await showStatus(at("status"), how);
+  isUnknown = needsPairing(wrong);
+  showPairing();
   const before = engine;
-  engine = isThere ? await ask("engine").catch(() => null) : null;
+  engine = wrong ? null : await ask("engine").catch(() => null);
   showCost();
   if (Boolean(before) !== Boolean(engine)) showTeam();
 }
@@ -225,6 +233,7 @@ document.title = words("options_title");
 const given = new URLSearchParams(location.hash.slice(1));
 if (given.has("host")) at("host").value = given.get("host");
 await show();
+if (settings.daemon) at("port").value = settings.daemon.port;
 if (given.has("pair")) {
   history.replaceState(null, "", location.pathname); // a reload would spend the code twice
   await pair(given.get("pair"), Number(given.get("port") || DEFAULT_PORT));

@@ -2,7 +2,7 @@
 
 import { api } from "../background/api.js";
 import { hostIn } from "../background/sites.js";
-import { ask, fillIn, judgedWords, make, resultWords, showStatus, toneOf, words } from "../shared/ui.js";
+import { ask, fillIn, judgedWords, make, needsPairing, resultWords, showStatus, toneOf, words } from "../shared/ui.js";
 
 const MOST_RESULTS = 5;
 const at = (id) => document.getElementById(id);
@@ -76,6 +76,4 @@ at("pair").addEventListener("click", () => openOptions());
 
 fillIn();
 await show();
-const { daemon } = await ask("overview", {});
-at("pair").hidden = Boolean(daemon);
-await showStatus(at("status"));
+at("pair").hidden = !needsPairing(await showStatus(at("status")));

@@ -40,16 +40,24 @@ export function sayStatus(element, tone, title, cure = "") {
   element.replaceChildren(...lines);
 }
 
-/** Shows in `element` whether the daemon is there, and the cure when it is not. */
+/** What pairing mends: the daemon does not know this browser, or what has its port is none, or not the one we paired with. */
+const PAIRING = ["not_paired", "unauthorised", "forbidden_origin", "impostor", "not_pmask"];
+export const needsPairing = (error) => PAIRING.includes(error?.code);
+
+/**
+ * Shows in `element` whether the daemon is there, and the cure when it is not.
+ *
+ * @returns {Promise<PMaskError | null>} what is wrong
+ */
 export async function showStatus(element, { quiet = false } = {}) {
   if (!quiet) sayStatus(element, "busy", words("status_checking"));
   try {
     const { version } = await ask("status");
     sayStatus(element, "good", words("status_good", version));
-    return true;
+    return null;
   } catch (error) {
     sayStatus(element, "bad", errorWords(error, "title"), errorWords(error, "cure"));
-    return false;
+    return error;
   }
 }
 

@@ -64,7 +64,7 @@ async def test_revoked(page, daemon, demo, photos):
     for client in daemon.clients.paired():
         daemon.clients.revoke(client.id)
     await page.choose(INPUT, [photos["eileen.jpg"]])
-    await Card(page).wait_for("Not paired")
+    await Card(page).wait_for("does not know this browser any more")
     await demo.stays_empty()
     assert daemon.engine.started == 0
 

@@ -152,6 +152,21 @@ async def test_unpairing_revokes(options, daemon):
     await options.wait_for("document.getElementById('pair-result').textContent.includes('pmask-server clients')")
 
 
+async def test_a_server_that_has_forgotten_this_browser(options, guarded, daemon):
+    """As after its folder was deleted: options and popup say so, and lead to pairing anew, with the port that it was."""
+    for client in daemon.clients.paired():
+        daemon.clients.revoke(client.id)
+    popup = await guarded.open(guarded.extension_url("popup/popup.html"))
+    await popup.wait_for("document.getElementById('pair').checkVisibility()")
+    assert "any more" in await popup.evaluate("document.getElementById('status').textContent")
+    await options.click("document.getElementById('check')")
+    await options.wait_for("document.getElementById('pair').checkVisibility()")
+    assert daemon.port == await options.evaluate("document.getElementById('port').valueAsNumber")
+    await daemon.pair_here(options)
+    await options.wait_for("document.querySelector('#status.good') !== null")
+    await options.wait_for("!document.getElementById('pair').checkVisibility()")
+
+
 async def test_the_popup_shows_this_page(guarded, daemon, demo, photos):
     """The switch of this site, what its photos have come to, and the last results, newest first."""
     popup = await guarded.open(guarded.extension_url("popup/popup.html"))

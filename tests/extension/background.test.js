@@ -356,7 +356,7 @@ test("unpairing has the daemon forget us, if it is there", async (t) => {
 for (const [what, health, code] of [
   ["a wrong proof", () => ({ product: "pmask", protocol: 1, proof: "00" }), "impostor"],
   ["a proof for another port", (query) => ({ product: "pmask", protocol: 1, proof: proof(query.get("challenge"), 1) }), "impostor"],
-  ["no proof", () => ({ product: "pmask", protocol: 1 }), "not_paired"],
+  ["no proof", () => ({ product: "pmask", protocol: 1 }), "unauthorised"],
   ["another product", () => ({ product: "other" }), "not_pmask"],
   ["another protocol", (query, port) => ({ ...GOOD(query, port), protocol: 2 }), "wrong_version"],
 ]) {
