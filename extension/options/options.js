@@ -16,6 +16,7 @@ const ssim = (omega) => (1 - 2 * omega).toFixed(3);
 let settings = null; // as the background gave them last
 let engine = null; // GET /v1/options, or null while the daemon is not there
 let isUnknown = false; // to the daemon, although this browser is paired
+let listed = ""; // the recognisers whose rows stand there
 
 /** Sets some settings and shows what has come of it. */
 async function set(values) {
@@ -29,22 +30,24 @@ async function set(values) {
 
 function presetTile(name) {
   const { delta, omega } = PRESETS[name];
-  const radio = make("input", { type: "radio", name: "preset", value: name, checked: delta === settings.delta && omega === settings.omega });
+  const radio = make("input", { type: "radio", name: "preset", value: name });
   radio.addEventListener("change", () => set(PRESETS[name]));
   const title = make("strong", { textContent: words(`preset_${name}`) });
   const figures = make("span", { className: "figures", textContent: words("preset_figures", delta.toFixed(1), ssim(omega)) });
   return make("label", { className: "tile" }, radio, title, make("span", { textContent: words(`preset_${name}_words`) }), figures);
 }
 
+/** Tiles, like the rows below, are made once and then only ticked: one made anew would lose the keyboard's focus. */
 function showStrength() {
   const { delta, omega } = settings;
-  at("presets").replaceChildren(...["fine", "balanced", "strong"].map(presetTile));
+  const [preset] = Object.keys(PRESETS).filter((name) => PRESETS[name].delta === delta && PRESETS[name].omega === omega);
+  for (const radio of document.querySelectorAll("[name=preset]")) radio.checked = radio.value === preset;
   for (const [key, value] of Object.entries({ delta, omega })) {
     [at(key).min, at(key).max] = RANGES[key];
     at(key).value = value;
   }
   showSliders();
-  if (!Object.values(PRESETS).some((preset) => preset.delta === delta && preset.omega === omega)) at("own-strength").open = true;
+  if (!preset) at("own-strength").open = true;
 }
 
 function showSliders() {
@@ -64,17 +67,20 @@ function showCost() {
   if (at("cost").textContent !== said) at("cost").textContent = said; // else a screen reader reads it every time
 }
 
+function teamRow({ name, network, training, licence }) {
+  const box = make("input", { type: "checkbox", value: name });
+  const about = network ? make("span", { className: "quiet small", textContent: [network, training, licence].filter(Boolean).join(" · ") }) : "";
+  return make("label", { className: "choice" }, box, make("span", {}, make("strong", { textContent: name }), make("br"), about));
+}
+
 function showTeam() {
   at("team-off").hidden = engine !== null;
   at("team-default").hidden = engine === null || settings.team === null;
   const team = settings.team ?? engine?.defaults.team ?? [];
   const known = engine?.recognisers ?? team.map((name) => ({ name }));
-  const rows = known.map(({ name, network, training, licence }) => {
-    const box = make("input", { type: "checkbox", value: name, checked: team.includes(name) });
-    const about = network ? make("span", { className: "quiet small", textContent: [network, training, licence].filter(Boolean).join(" · ") }) : "";
-    return make("label", { className: "choice" }, box, make("span", {}, make("strong", { textContent: name }), make("br"), about));
-  });
-  at("team").replaceChildren(...rows);
+  if (listed !== JSON.stringify(known)) at("team").replaceChildren(...known.map(teamRow));
+  listed = JSON.stringify(known);
+  for (const box of at("team").querySelectorAll("input")) box.checked = team.includes(box.value);
   at("team").disabled = engine === null || settings.managed.includes("team");
 }
 
@@ -99,6 +105,7 @@ function siteRow(site) {
     remove.addEventListener("click", async () => {
       await ask("removeHost", { host: site.id }).catch((error) => sayOwn(errorWords(error, "title")));
       await show();
+      at("host").focus(); // the button has gone with its row
     });
     row.append(remove);
   }
@@ -149,6 +156,7 @@ at("unpair").addEventListener("click", async () => {
   at("pair-result").hidden = false;
   sayStatus(at("pair-result"), "", words(revoked ? "server_unpaired" : "server_unpaired_here"));
   await show();
+  at("code").focus(); // the button has gone
   await showServer();
 });
 for (const key of ["delta", "omega"]) {
@@ -230,6 +238,7 @@ at("import-go").addEventListener("click", async () => {
 
 fillIn();
 document.title = words("options_title");
+at("presets").append(...["fine", "balanced", "strong"].map(presetTile));
 const given = new URLSearchParams(location.hash.slice(1));
 if (given.has("host")) at("host").value = given.get("host");
 await show();

@@ -71,6 +71,33 @@ async def test_presets_team_and_choices_reach_the_daemon(options, guarded, daemo
     await options.wait_for(f"{SETTINGS}.then(({{ team }}) => team === null)")
 
 
+async def key(page, name, code):
+    """One key of the keyboard, pressed and let go."""
+    down = {"key": name, "windowsVirtualKeyCode": code, **({"text": name} if name == " " else {})}
+    for kind in ("keyDown", "keyUp"):
+        await page.call("Input.dispatchKeyEvent", {**down, "type": kind})
+
+
+FOCUSED = "document.activeElement.id || document.activeElement.value || document.activeElement.tagName"
+
+
+async def test_choices_by_keyboard_keep_the_focus(options):
+    """Each is shown anew once it is set: thrown out of the group, the next arrow would scroll the page."""
+    await options.call("Page.bringToFront")
+    await options.evaluate("document.querySelector('#presets :checked').focus()")
+    for preset, omega in (("balanced", 0.0125), ("fine", 0.0085)):
+        await key(options, "ArrowLeft", 37)
+        await options.wait_for(f"{SETTINGS}.then(({{ omega }}) => omega === {omega})")
+        await options.wait_for(f"document.querySelector('[value={preset}]').checked")
+        assert preset == await options.evaluate(FOCUSED)
+    await options.evaluate("document.getElementById('team-details').open = true")
+    await options.evaluate("document.querySelector('#team [value=dlib]').focus()")
+    await key(options, " ", 32)
+    await options.wait_for(f"{SETTINGS}.then(({{ team }}) => team?.includes('dlib'))")
+    await options.wait_for("!document.getElementById('team-default').hidden")
+    assert "dlib" == await options.evaluate(FOCUSED)
+
+
 async def test_the_last_recogniser_stays(options):
     """A team of nobody would protect from nobody."""
     await options.evaluate("document.getElementById('team-details').open = true")
@@ -144,6 +171,7 @@ async def test_unpairing_revokes(options, daemon):
     """The daemon forgets this browser too; and says so where it was off and could not."""
     await options.click("document.getElementById('unpair')")
     await options.wait_for("document.getElementById('pair-result').textContent.includes('here and at the server')")
+    await options.wait_for(f"{FOCUSED} === 'code'")
     assert [] == daemon.clients.paired()
     await daemon.pair_here(options)
     assert 1 == len(daemon.clients.paired())
