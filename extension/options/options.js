@@ -53,6 +53,7 @@ function showStrength() {
 function showSliders() {
   at("delta-words").textContent = `δ = ${at("delta").valueAsNumber.toFixed(1)}`;
   at("omega-words").textContent = `SSIM ≥ ${ssim(at("omega").valueAsNumber)}`;
+  for (const key of ["delta", "omega"]) at(key).ariaValueText = at(`${key}-words`).textContent;
 }
 
 function costWords() {

@@ -98,6 +98,18 @@ async def test_choices_by_keyboard_keep_the_focus(options):
     assert "dlib" == await options.evaluate(FOCUSED)
 
 
+async def test_the_sliders_have_a_name_and_say_what_is_shown(options):
+    """A screen reader says what stands there: not "slider, 0.017"."""
+    await options.evaluate("document.getElementById('own-strength').open = true")
+    found = {}
+    for node in (await options.call("Accessibility.getFullAXTree"))["nodes"]:
+        if node.get("role", {}).get("value") == "slider":
+            found[node["name"]["value"]] = node["description"]["value"]
+    assert {"Distance (delta)", "Change allowed"} == set(found)
+    assert found["Change allowed"].startswith("How much the protected face may differ")
+    assert "SSIM ≥ 0.966" == await options.evaluate("document.getElementById('omega').ariaValueText")
+
+
 async def test_the_last_recogniser_stays(options):
     """A team of nobody would protect from nobody."""
     await options.evaluate("document.getElementById('team-details').open = true")
