@@ -61,7 +61,8 @@ async function show() {
   }
   at("none").hidden = results.length > 0;
   at("results").replaceChildren(...results.slice(0, MOST_RESULTS).map(resultRow));
-  at("judged").textContent = judgedWords(results[0]?.summary?.judged);
+  const [last] = results;
+  at("judged").textContent = last?.state === "protected" ? judgedWords(last.summary.judged) : ""; // of what went, not of a mask that stayed
 }
 
 async function openOptions(hash = "") {

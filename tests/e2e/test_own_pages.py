@@ -228,6 +228,18 @@ async def test_the_popup_shows_this_page(guarded, daemon, demo, photos):
     await popup.wait_for("!document.getElementById('off-note').hidden")
 
 
+@pytest.mark.parametrize("state, shown", [("original", "Original, not protected"), ("omitted", "Left out")])
+async def test_the_popup_judges_only_what_went_protected(options, guarded, state, shown):
+    """A mask that was looked at and not taken says nothing of the bare photo that went, or of one that did not."""
+    judged = {"recognisers": 4, "fooled": 4, "unseen": 2, "upload": "Instagram"}
+    ended = {"name": "ended", "state": state, "summary": {"status": "protected", "faces": 1, "judged": judged}}
+    await options.evaluate(f"chrome.runtime.sendMessage({json.dumps(ended)}).then(({{ value }}) => value)")
+    popup = await guarded.open(guarded.extension_url("popup/popup.html"))
+    await popup.wait_for("document.querySelector('#results li') !== null")
+    assert shown in await popup.evaluate("document.body.innerText")
+    assert "" == await popup.evaluate("document.getElementById('judged').textContent")
+
+
 async def test_a_page_that_was_open_before_the_extension(daemon, demo):
     """Its photos go up as they are: the popup says so behind a switch that says "on", and the badge at an update."""
     async with await browsers.launch("chromium", extension=EXTENSION, public_ports=[demo.port]) as browser:
