@@ -243,6 +243,10 @@ at("presets").append(...["fine", "balanced", "strong"].map(presetTile));
 const given = new URLSearchParams(location.hash.slice(1));
 if (given.has("host")) at("host").value = given.get("host");
 await show();
+if (given.has("host")) {
+  at("host").scrollIntoView({ block: "center" });
+  at("host").focus();
+}
 if (settings.daemon) at("port").value = settings.daemon.port;
 if (given.has("pair")) {
   history.replaceState(null, "", location.pathname); // a reload would spend the code twice

@@ -144,6 +144,18 @@ async def test_a_listed_site_is_not_added_once_more(options):
     assert [] == await options.evaluate(f"{SETTINGS}.then(({{ hosts }}) => hosts)")
 
 
+async def test_the_popups_add_leads_to_the_field(guarded):
+    """It stands far down the page: at its top nothing would be seen of the site that was to be added."""
+    page = await guarded.open(guarded.extension_url("options/options.html#host=example.org"))
+    await page.wait_for("document.querySelector('#status.good') !== null")
+    assert ("example.org", "host") == (
+        await page.evaluate("document.getElementById('host').value"),
+        await page.evaluate(FOCUSED),
+    )
+    top = "document.getElementById('host').getBoundingClientRect().top / innerHeight"
+    assert 0.2 < await page.evaluate(top) < 0.8
+
+
 async def test_settings_go_to_another_browser(options, guarded, tmp_path):
     """Exported, changed, imported again; and a file that is none of ours changes nothing."""
     await downloads(guarded, tmp_path)
@@ -193,7 +205,7 @@ async def test_unpairing_revokes(options, daemon):
 
 
 async def test_a_server_that_has_forgotten_this_browser(options, guarded, daemon):
-    """As after its folder was deleted: options and popup say so, and lead to pairing anew, with the port that it was."""
+    """As after its folder was deleted: options and popup say so, and lead to pairing again, with the same port."""
     for client in daemon.clients.paired():
         daemon.clients.revoke(client.id)
     popup = await guarded.open(guarded.extension_url("popup/popup.html"))
