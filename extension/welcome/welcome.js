@@ -5,6 +5,7 @@ import { ask, errorWords, fillIn, sayStatus, words } from "../shared/ui.js";
 import { readyPairing } from "../shared/pairing.js";
 
 const LOOK_EVERY_MS = 2000;
+const FORGOTTEN = ["unauthorised", "forbidden_origin"]; // codes with which the daemon is there and only pairing is to do
 const at = (id) => document.getElementById(id);
 const { Overlay, PhotoError, Pick } = globalThis.pmask;
 const overlay = new Overlay();
@@ -14,25 +15,41 @@ const mark = (step, isDone, isLater) => {
   at(step).classList.toggle("later", isLater);
 };
 
+/** The daemon's health; `forgotten` is the error with which it does not know this browser any more. */
+async function find(daemon, port) {
+  if (!daemon) return { health: await ask("find", { port }) };
+  try {
+    return { health: await ask("status") };
+  } catch (error) {
+    if (!FORGOTTEN.includes(error.code)) throw error;
+    return { health: await ask("find", { port: daemon.port }), forgotten: error };
+  }
+}
+
+function sayPairing(tone, text) {
+  at("pair-result").hidden = false;
+  sayStatus(at("pair-result"), tone, text);
+}
+
 /** Looks which of the steps are done. */
 async function look() {
   const { daemon } = await ask("overview", {});
-  const port = daemon?.port ?? at("port").valueAsNumber;
+  const port = at("port").valueAsNumber;
+  if (!daemon && Number.isNaN(port)) return; // it is being typed
   let isPaired = false;
   try {
-    const { version } = daemon ? await ask("status") : await ask("find", { port });
-    isPaired = daemon !== null;
-    sayStatus(at("server"), "good", words("welcome_found", version));
+    const { health, forgotten } = await find(daemon, port);
+    isPaired = daemon !== null && !forgotten;
+    sayStatus(at("server"), "good", words("welcome_found", health.version));
     mark("step-server", true, false);
+    // Not over what became of a code.
+    if (forgotten && !at("pair-result").matches(".bad")) sayPairing("bad", errorWords(forgotten, "title"));
   } catch (error) {
     sayStatus(at("server"), "bad", errorWords(error, "title"), errorWords(error, "cure"));
     mark("step-server", false, false);
   }
   at("pair").hidden = isPaired;
-  if (isPaired && at("pair-result").hidden) {
-    at("pair-result").hidden = false;
-    sayStatus(at("pair-result"), "good", words("pair_done"));
-  }
+  if (isPaired) sayPairing("good", words("pair_done"));
   mark("step-pair", isPaired, !isPaired && !at("step-server").classList.contains("done"));
   at("photo").disabled = !isPaired;
   at("step-try").classList.toggle("later", !isPaired);
@@ -88,6 +105,8 @@ for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
 fillIn();
 document.title = words("welcome_title");
 readyPairing(look);
+const { daemon } = await ask("overview", {});
+if (daemon) at("port").value = daemon.port;
 await look();
 const lookIfSeen = () => {
   if (!document.hidden) look();

@@ -326,6 +326,24 @@ async def test_the_welcome_leads_to_a_first_photo(fresh, daemon, photos, kind):
     assert 1 == daemon.engine.started
 
 
+async def test_the_welcome_pairs_again_with_a_server_that_has_forgotten(fresh, guarded, daemon):
+    """The server is there and pairing is what helps; and a port that is being typed is no fault."""
+    for client in daemon.clients.paired():
+        daemon.clients.revoke(client.id)
+    page = await guarded.open(guarded.extension_url("welcome/welcome.html"))
+    await page.wait_for("document.querySelector('#pair-result.bad') !== null")
+    classes = "['step-server', 'step-pair'].map((id) => document.getElementById(id).className)"
+    assert ["card stack done", "card stack"] == await page.evaluate(classes)
+    assert "any more" in await page.evaluate("document.getElementById('pair-result').textContent")
+    await daemon.pair_here(page)
+    await page.wait_for("document.querySelector('#step-pair.done') !== null")
+    await page.evaluate("chrome.runtime.sendMessage({name: 'unpair'})")
+    await page.evaluate("void (document.getElementById('port').value = '')")
+    look = "document.dispatchEvent(new Event('visibilitychange'))"
+    await page.evaluate(f"{look}; new Promise((resolve) => setTimeout(resolve, 300))")
+    assert "Found" in await page.evaluate("document.getElementById('server').textContent")
+
+
 @pytest.mark.parametrize("locale", ["de", "zh_CN"])
 async def test_after_the_installation_and_in_the_persons_language(locale, tmp_path):
     """The welcome opens by itself, and every sentence of the pages is in the locale's file. The language is made the
