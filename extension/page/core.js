@@ -245,14 +245,17 @@
     }
   };
 
+  /** Puts files into an input, without a word to the page. */
+  const putInto = (input, files) =>
+    pristine.setInputFiles(input, pristine.transferFiles(fillTransfer(new pristine.DataTransfer(), files)));
+
   /**
    * Hands files to an input as the browser would: set first, then `input`, then `change`. One that the page has taken away
    * since (`wasThere`) may be listened to still, or may have another in its place, so the person is told.
    */
   const giveToInput = (input, files, wasThere) => {
     if (wasThere && !pristine.connected(input)) fieldGone();
-    const transfer = fillTransfer(new pristine.DataTransfer(), files);
-    pristine.setInputFiles(input, pristine.transferFiles(transfer));
+    putInto(input, files);
     pristine.dispatch(input, new pristine.Event("input", { __proto__: null, bubbles: true, composed: true }));
     pristine.dispatch(input, new pristine.Event("change", { __proto__: null, bubbles: true }));
   };
@@ -440,6 +443,7 @@
     fillTransfer,
     dispatchAgain,
     isFileInput,
+    putInto,
     giveToInput,
     noteRoot,
     watchRoots,

@@ -5,10 +5,35 @@ from __future__ import annotations
 import asyncio
 import base64
 
+import browser as browsers
 import pytest
+import pytest_asyncio
 from stage import Card, mark
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 ZONE = "document.getElementById('zone')"
+
+
+@pytest.fixture
+def guarded(fresh):
+    return fresh.browser
+
+
+@pytest.fixture
+def daemon(fresh):
+    return fresh.daemon
+
+
+@pytest.fixture
+def demo(fresh):
+    return fresh.demo
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bare():
+    async with await browsers.launch("chromium") as browser:
+        yield browser
 
 
 async def drop(page, files):
@@ -32,7 +57,7 @@ async def paste(page, photo):
     await page.call("Input.dispatchKeyEvent", {"type": "keyUp", **key})
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def page(guarded, demo):
     await guarded.line.call(
         "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
@@ -131,7 +156,7 @@ async def test_text_that_comes_with_a_picture_is_pasted(guarded, demo, photos, f
     assert await page.evaluate("document.images.length") == 0
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def editors(guarded, daemon, demo, photos):
     """A page of two editors, with a photo pasted into the first one that takes a while."""
     page = await guarded.open(demo.url())

@@ -5,12 +5,30 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import pytest_asyncio
 from stage import Card, mark
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 INPUT = "document.getElementById('photo')"
 
 
 @pytest.fixture
+def guarded(fresh):
+    return fresh.browser
+
+
+@pytest.fixture
+def daemon(fresh):
+    return fresh.daemon
+
+
+@pytest.fixture
+def demo(fresh):
+    return fresh.demo
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def page(guarded, demo):
     return await guarded.open(demo.url("react"))
 
@@ -130,6 +148,40 @@ async def test_a_cancelled_choice_lets_the_next_one_go(page, daemon, demo, photo
     await Card(page).press("Cancel")
     [file] = await demo.wait_for(1)
     assert file.name == "notes.txt"
+
+
+@pytest.mark.parametrize("opened", ["click()", "showPicker()"])
+async def test_a_cancelled_choice_leaves_the_one_before_it(guarded, daemon, demo, photos, opened):
+    """As a dialog that is cancelled does: the page shows the first photo, and the form must send it."""
+    page = await guarded.open(demo.url())
+    await page.evaluate(
+        f"(() => {{ const opener = document.createElement('p'); opener.onclick = () => {INPUT}.{opened};"
+        " document.body.append(Object.assign(opener, { id: 'opener', textContent: 'x' })) })()"
+    )
+    await page.choose("document.getElementById('opener')", [photos["eileen.jpg"]])
+    await page.wait_for(f"{INPUT}.files.length === 1")
+    daemon.engine.seconds = 30
+    await page.choose("document.getElementById('opener')", [photos["third.webp"]])
+    await Card(page).wait_for("Hiding the signatures")
+    await Card(page).press("Cancel")
+    await page.wait_for(f"{INPUT}.files[0]?.name === 'eileen.jpg'")
+    await page.click("document.querySelector('form button')")
+    [file] = await demo.wait_for(1)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
+
+
+async def test_a_choice_that_is_cancelled_brings_nothing_back_that_the_page_had_emptied(page, daemon, demo, photos):
+    """Many pages empty their input when it is clicked, so that the same photo can be chosen again."""
+    await page.evaluate(f"{INPUT}.addEventListener('click', (event) => {{ event.target.value = '' }})")
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await demo.wait_for(1)
+    daemon.engine.seconds = 30
+    await page.choose(INPUT, [photos["third.webp"]])
+    await Card(page).wait_for("Hiding the signatures")
+    await page.evaluate(f"{INPUT}.addEventListener('cancel', () => {{ window.cancelled = true }})")
+    await Card(page).press("Cancel")
+    await page.wait_for("window.cancelled")
+    assert await page.evaluate(f"{INPUT}.files.length") == 0
 
 
 async def test_a_reset_form_gets_no_photo(page, daemon, demo, photos):

@@ -10,7 +10,9 @@
   __pmask.routes.input = (core) => {
     const { pristine } = core;
     const options = { __proto__: null, capture: true };
+    const later = setTimeout;
     const swallow = new pristine.WeakMap(); // input -> true: its trusted `change` is still to come, and is stale
+    const before = new pristine.WeakMap(); // input -> the files that it had when its dialog was opened
 
     /** Listens in front of the page on one more target. The browser drops repeats, so this may be called again. */
     const watch = (target) => {
@@ -27,10 +29,14 @@
       watch(node);
     };
 
+    const noteFiles = (input) => pristine.mapSet(before, input, core.listFiles(pristine.inputFiles(input)));
+
     /** A page may take its input out of the document while the dialog is open. */
     const onClick = (event) => {
       const node = pristine.path(event)[0];
-      if (core.isFileInput(node)) watchTree(node);
+      if (!core.isFileInput(node)) return;
+      watchTree(node);
+      later(() => noteFiles(node)); // a page may empty it in this click, so that the same photo can be chosen again
     };
 
     const onPick = (event) => {
@@ -53,10 +59,17 @@
         pristine.mapSet(swallow, input, true);
         watchTree(input); // `change` does not leave a shadow root, and the parser makes some without attachShadow
       }
+      const had = pristine.mapGet(before, input);
+      pristine.mapDelete(before, input);
       const wasThere = pristine.connected(input); // a page may take it out while its dialog is open
       core.holdFor(input, files, { __proto__: null, folder: pristine.inputFolder(input) }, (answer) => {
-        if (answer) core.giveToInput(input, answer, wasThere);
-        else pristine.dispatch(input, new pristine.Event("cancel", { __proto__: null, bubbles: true }));
+        if (answer) {
+          core.giveToInput(input, answer, wasThere);
+          return;
+        }
+        // A dialog that is cancelled leaves an input as it was.
+        if (had?.length > 0 && pristine.fileCount(pristine.inputFiles(input)) === 0) core.putInto(input, had);
+        pristine.dispatch(input, new pristine.Event("cancel", { __proto__: null, bubbles: true }));
       });
     };
 
@@ -96,7 +109,10 @@
     core.wrap(HTMLElement.prototype, "onchange", (self) => watch(self));
     core.wrap(HTMLElement.prototype, "oninput", (self) => watch(self));
     core.wrap(HTMLElement.prototype, "click", watchTree);
-    core.wrap(HTMLInputElement.prototype, "showPicker", watchTree);
+    core.wrap(HTMLInputElement.prototype, "showPicker", (input) => {
+      watchTree(input);
+      noteFiles(input);
+    });
     core.wrap(
       EventTarget.prototype,
       "dispatchEvent",
