@@ -134,6 +134,7 @@ async function show() {
 /** The form is also for who is paired with a daemon that has forgotten it. */
 function showPairing() {
   at("pair").hidden = Boolean(settings.daemon) && !isUnknown;
+  at("where").hidden = isUnknown;
 }
 
 /** Asks the daemon for its status, and for its figures when it is there. */

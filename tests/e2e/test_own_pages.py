@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 
 import browser as browsers
@@ -108,6 +109,33 @@ async def test_the_sliders_have_a_name_and_say_what_is_shown(options):
     assert {"Distance (delta)", "Change allowed"} == set(found)
     assert found["Change allowed"].startswith("How much the protected face may differ")
     assert "SSIM ≥ 0.966" == await options.evaluate("document.getElementById('omega').ariaValueText")
+
+
+async def test_the_looks_hold_in_high_contrast_in_the_dark_and_in_a_narrow_window(guarded):
+    """What tells the chosen strength and a switch's state must be seen, and nothing be cut off at the right edge."""
+    page = await guarded.open(guarded.extension_url("options/options.html"))
+    await page.wait_for("document.querySelector('.tile :checked') !== null")
+
+    async def prefer(**features):
+        named = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        await page.call("Emulation.setEmulatedMedia", {"features": named})
+
+    await prefer(forced_colors="active")
+    style = "(({ opacity, position }) => [opacity, position])(getComputedStyle(document.querySelector('.tile input')))"
+    assert ["1", "static"] == await page.evaluate(style)
+
+    await prefer(prefers_color_scheme="dark", prefers_reduced_motion="reduce")
+    colour = "(pseudo) => getComputedStyle(document.querySelector('.switch input:checked'), pseudo).backgroundColor"
+    track, knob = (
+        0.05 + sum(weight * (int(v) / 255) ** 2.2 for weight, v in zip((0.2126, 0.7152, 0.0722), rgb, strict=True))
+        for rgb in (re.findall(r"\d+", text) for text in await page.evaluate(f"[null, '::after'].map({colour})"))
+    )
+    assert 3 < max(track / knob, knob / track), "WCAG 1.4.11"
+
+    narrow = {"width": 345, "height": 700, "deviceScaleFactor": 1, "mobile": False}
+    await page.call("Emulation.setDeviceMetricsOverride", narrow)
+    hidden = "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
+    assert 0 == await page.evaluate(hidden)
 
 
 async def test_the_last_recogniser_stays(options):
@@ -332,6 +360,8 @@ async def test_the_welcome_pairs_again_with_a_server_that_has_forgotten(fresh, g
         daemon.clients.revoke(client.id)
     page = await guarded.open(guarded.extension_url("welcome/welcome.html"))
     await page.wait_for("document.querySelector('#pair-result.bad') !== null")
+    opacity = "getComputedStyle(document.getElementById('step-try')).opacity"
+    assert "1" == await page.evaluate(opacity), "faded words cannot be read"
     classes = "['step-server', 'step-pair'].map((id) => document.getElementById(id).className)"
     assert ["card stack done", "card stack"] == await page.evaluate(classes)
     assert "any more" in await page.evaluate("document.getElementById('pair-result').textContent")
