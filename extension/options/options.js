@@ -208,6 +208,13 @@ at("diagnostics").addEventListener("click", async () => {
 });
 
 let chosen = null; // a file of settings that has been read and checked
+
+/** The question is over: it takes its buttons with it, the focus too. */
+function endImport() {
+  at("import-ask").hidden = true;
+  at("import").focus();
+}
+
 at("import").addEventListener("click", () => at("import-file").click());
 at("import-file").addEventListener("change", async () => {
   const [file] = at("import-file").files;
@@ -219,6 +226,7 @@ at("import-file").addEventListener("change", async () => {
     const { hosts = [] } = imported(chosen);
     at("import-words").textContent = hosts.length > 0 ? words("files_import_hosts", hosts.join(", ")) : words("files_import_ask");
     at("import-ask").hidden = false;
+    at("import-go").focus();
   } catch {
     at("import-ask").hidden = true;
     sayFiles("bad", words("error_bad_settings_title"), words("error_bad_settings_cure"));
@@ -234,9 +242,10 @@ at("import-go").addEventListener("click", async () => {
   } catch (error) {
     sayFiles("bad", errorWords(error, "title"), errorWords(error, "cure"));
   }
-  at("import-ask").hidden = true;
+  endImport();
   await show();
 });
+at("import-cancel").addEventListener("click", endImport);
 
 fillIn();
 document.title = words("options_title");
