@@ -108,7 +108,7 @@ def _protect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--out", type=Path, metavar="DIR", help="write into this folder instead of beside the photo")
-    target.add_argument("-o", dest="file", type=Path, metavar="FILE", help="write the one photo to this file")
+    target.add_argument("-o", dest="file", type=_file, metavar="FILE", help="write the one photo to this file")
     words = "how much a face may change, and how well it is hidden (%(default)s)"
     parser.add_argument("--preset", choices=list(PRESETS), default="strong", help=words)
     parser.add_argument("--delta", type=float, help="strength, in place of the preset's")
@@ -122,6 +122,13 @@ def _protect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object for each photo")
     _engine_arguments(parser)
     parser.set_defaults(run=_protect)
+
+
+def _file(name: str) -> Path:
+    """A file's path. Raises ArgumentTypeError for one that ends like a folder's, which Path would not show."""
+    if name.endswith(("/", os.sep)):
+        raise argparse.ArgumentTypeError(f"{name} names a folder; --out {name} writes into it")
+    return Path(name)
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
@@ -158,6 +165,7 @@ def _protect(options: argparse.Namespace) -> int:
     for photo, target in zip(options.photos, targets, strict=True):
         result: dict[str, Any] = {"input": str(photo), "output": None, "status": "failed", "code": None, "faces": []}
         try:
+            files.require_writable(target)  # before the search, which takes seconds
             protection = _with_progress(protector, photo, mask, gallery)
             files.write(target, protection.data, like=photo)
             result |= {"output": str(target), **protection.report.to_json()}
@@ -191,7 +199,8 @@ def _copy(options: argparse.Namespace, photo: Path) -> Path:
 
 
 def _targets(options: argparse.Namespace) -> list[Path]:
-    """Where the protected copies go. Raises BadOption rather than overwrite a photo, or one copy by another."""
+    """Where the protected copies go. Raises BadOption rather than overwrite a photo, or one copy by another, and where
+    the place that was named cannot be written to."""
     if options.file is not None and len(options.photos) > 1:
         raise BadOption(f"-o names one file, but there are {len(options.photos)} photos; use --out DIR")
     targets: list[Path] = []
@@ -201,10 +210,20 @@ def _targets(options: argparse.Namespace) -> list[Path]:
             raise BadOption(f"{target} is one of the photos; originals are never overwritten")
         if target.absolute() in {other.absolute() for other in targets}:
             raise BadOption(f"two photos would be written to {target}; protect them one after the other, with -o")
+        if options.file or options.out:
+            _refuse_unwritable(target)
         targets.append(target)
     if options.file is not None:
         _refuse_another_kind(options.photos[0], options.file)
     return targets
+
+
+def _refuse_unwritable(target: Path) -> None:
+    """Raises BadOption before all photos are looked at for nothing."""
+    try:
+        files.require_writable(target)
+    except OSError as error:
+        raise BadOption(f"{_words(error)}; choose another place") from error
 
 
 def _refuse_another_kind(photo: Path, target: Path) -> None:

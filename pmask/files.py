@@ -41,12 +41,25 @@ def read(path: Path) -> bytes:
         return stream.read(MAX_BYTES + 1)  # it may grow; decoding refuses what is too long
 
 
+def require_writable(target: Path) -> None:
+    """Raises OSError where ``write`` could not put a photo at ``target``, or only in the place of a device, a pipe or a
+    folder. Makes nothing."""
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OSError(errno.EISDIR, "not a regular file, so no photo is written there", str(target))
+    folder = next(folder for folder in target.absolute().parents if os.path.exists(folder))
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder, so no photo is written into it", str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "this folder may not be written to", str(folder))
+
+
 def write(target: Path, data: bytes, like: Path) -> None:
     """Puts ``data`` at ``target`` whole or not at all, to be read by those who may read ``like``. Raises OSError.
 
     The bytes are on the disk before the name points to them, so that no crash and no full disk leaves half a photo. A
     link at ``target`` is replaced, not followed: what it points to stays as it is.
     """
+    require_writable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=target.parent, prefix=_PART)
     try:

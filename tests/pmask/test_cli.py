@@ -179,6 +179,8 @@ def test_a_second_time_over_a_folder_leaves_out_the_first_ones_copies(photos, ca
         ["protect", "face.png", "-o", "new.jpg"],
         ["protect", "face.png", "coffee.jpg", "-o", "both.png"],
         ["protect", "face.png", "--out", "a", "-o", "b"],
+        ["protect", "face.png", "-o", "new/"],
+        ["protect", "face.png", "coffee.jpg", "--out", "half.jpg/new"],
         ["protect", "face.png", "--gallery", "absent"],
         ["protect", "face.png", "--as", "myspace"],
         ["gallery", "build", "absent"],
@@ -212,12 +214,29 @@ def test_an_original_is_never_overwritten(photos, capsys, monkeypatch):
     assert "never overwritten" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written_leaves_nothing(photos, capsys):
-    """Half a file looks like a photo."""
-    (photos / "file").write_text("")
-    assert 1 == cli.main(["protect", str(photos / "coffee.jpg"), "--out", str(photos / "file"), "--json"])
-    (result,) = printed(capsys)
-    assert "file_error" == result["code"]
+@pytest.mark.parametrize("place", [["-o", "pipe.png"], ["-o", "linked.png"], ["-o", "folder"], ["--out", "coffee.jpg"]])
+def test_what_no_photo_can_stand_in_for_is_refused_before_the_search(place, photos, capsys, monkeypatch):
+    """A pipe or a device would be replaced by a photo, for all programs; and a wrong --out cost minutes of search."""
+    monkeypatch.chdir(photos)
+    monkeypatch.setattr(cli, "_protector", lambda *arguments: pytest.fail("it went on to the photos"))
+    os.mkfifo("pipe.png")
+    Path("linked.png").symlink_to("pipe.png")
+    Path("folder").mkdir()
+    before = sorted(photos.iterdir())
+    assert 2 == cli.main(["protect", "face.png", *place])
+    assert f"{place[1]}: not a" in capsys.readouterr().err.replace(f"{photos}/", "")
+    assert before == sorted(photos.iterdir())
+    assert stat.S_ISFIFO(os.stat("pipe.png").st_mode)
+
+
+def test_a_place_beside_the_photo_that_cannot_be_written_leaves_nothing(photos, capsys):
+    """Half a file looks like a photo; and the others have their turn."""
+    (photos / "coffee.protected.jpg").mkdir()
+    (photos / "more.jpg").write_bytes((photos / "coffee.jpg").read_bytes())
+    assert 1 == cli.main(["protect", str(photos / "coffee.jpg"), str(photos / "more.jpg"), "--json"])
+    refused, done = printed(capsys)
+    assert ("not_a_file", "no_face") == (refused["code"], done["status"])
+    assert not list((photos / "coffee.protected.jpg").iterdir())
 
 
 def test_check_says_who_matches(photos, capsys, astronaut):

@@ -96,6 +96,24 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
         assert "not_a_file" == files.code(caught.value)
 
 
+def test_what_is_no_regular_file_is_not_replaced(photo, tmp_path):
+    """As root, /dev/null would have been a JPEG for all programs of the machine."""
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    for target in (pipe, tmp_path, photo / "copy.jpg"):
+        with pytest.raises(OSError, match="no photo is written"):
+            files.write(target, b"copy", like=photo)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_rights_is_known_before_a_photo_is_written(tmp_path):
+    """Its search would have been for nothing."""
+    tmp_path.chmod(0o555)
+    with pytest.raises(PermissionError, match="may not be written to"):
+        files.require_writable(tmp_path / "new" / "copy.jpg")
+
+
 def test_a_file_that_is_too_long_is_not_read(tmp_path):
     """A sparse file of a terabyte costs its maker nothing."""
     huge = tmp_path / "huge.jpg"
