@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
+from pmask.images import metadata
 from pmask.images.pixels import Deep, Pixels, Stored
 
 MEDIA_TYPES = {
@@ -67,6 +68,8 @@ _PNG_LOOK = (b"cICP", b"cHRM", b"gAMA", b"sRGB", b"iCCP", b"pHYs")
 _PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
 _PACKET = re.compile(rb"XML:com\.adobe\.xmp\0|Raw profile type ")
 """How a PNG's text begins that holds XMP, EXIF or IPTC."""
+_MOST_TEXT = 1 << 16
+"""Bytes of a packed text that are looked at; what has as many does not go on."""
 _PNG_SIGNATURE = 8
 _NCLX, _SRGB, _UNSAID = b"colrnclx", struct.pack(">HH", 1, 13), 2
 """Where HEIC and AVIF files say how their values look, and what Pillow's AVIFs say: primaries and transfer function by
@@ -216,7 +219,8 @@ def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, 
         lossy = options["compression"] == "jpeg"
     elif kind == "PNG":
         wanted = _PNG_LOOK + (_PNG_TEXT if choice == "keep" else ())
-        chunks = b"".join(whole for name, whole in _png_chunks(data) if name in wanted and not _PACKET.match(whole, 8))
+        kept = (whole for name, whole in _png_chunks(data) if name in wanted and _goes_on(name, whole[8:-4]))
+        chunks = b"".join(kept)
         options = {name: value for name, value in options.items() if name not in {"icc_profile", "dpi"}}
         lossy = pixels.palette is not None
     elif kind == "HEIF":
@@ -248,8 +252,9 @@ def _jpeg_options(image: JpegImagePlugin.JpegImageFile, data: bytes, choice: str
     if image.layers == 3:
         options["subsampling"] = max(0, JpegImagePlugin.get_sampling(image))
         options["keep_rgb"] = image.info.get("adobe_transform") == 0
-    if choice != "strip" and image.info.get("comment"):
-        options["comment"] = image.info["comment"]
+    comment = image.info.get("comment")
+    if choice != "strip" and comment and metadata.may_go_on(comment):
+        options["comment"] = comment
     return options
 
 
@@ -344,6 +349,25 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         yield name, data[place : place + 12 + length]
         place += 12 + length
+
+
+def _goes_on(name: bytes, content: bytes) -> bool:
+    """Whether a PNG's chunk may go on: one that says how it looks, or a text that holds neither a packet nor a picture.
+    https://www.w3.org/TR/png-3/#11textinfo"""
+    if name not in _PNG_TEXT:
+        return True
+    text = content.partition(b"\0")[2]
+    packed = name == b"zTXt" or (name == b"iTXt" and text[:1] == b"\1")
+    if name == b"iTXt":
+        text = text[2:].partition(b"\0")[2].partition(b"\0")[2]
+    elif name == b"zTXt":
+        text = text[1:]
+    try:
+        text = zlib.decompressobj().decompress(text, _MOST_TEXT) if packed else text
+        words = text.decode("utf-8" if name == b"iTXt" else "latin-1")
+    except (zlib.error, UnicodeDecodeError):
+        return False
+    return not _PACKET.match(content) and metadata.may_go_on(words)
 
 
 def _png_chunk(name: bytes, content: bytes) -> bytes:

@@ -128,8 +128,8 @@ def decode(data: bytes, choice: str = "no_location") -> Photo:
             notes.append("the place where it was taken (GPS) was removed")
         if beside.damaged:
             notes.append("its damaged EXIF was left out")
-        if beside.shortened:
-            notes.append("the camera maker's notes in its EXIF were left out: there was no room for them")
+        if beside.too_long:
+            notes.append("its EXIF, which is longer than a JPEG's may be, was left out")
         stored = as_stored(image, beside.orientation) if image.format == "TIFF" else image  # Pillow turned it upright
         pixels = Pixels.of(stored, beside.orientation, formats.deep_pixels(data) if deep else None)
         if pixels.rgb.shape[:2] != (info.height, info.width):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 from pathlib import Path
@@ -331,16 +332,92 @@ def test_a_pngs_words_stay_where_all_is_to_stay(astronaut, encoded):
     assert {"no_location": {}, "keep": {"Title": "a title", "Author": "an author"}, "strip": {}} == words
 
 
+def hidden_pictures(astronaut) -> dict[str, bytes]:
+    """A bare face as programs hide it in tags and texts: coded, as pixels, and as words."""
+    small = Image.fromarray(astronaut).resize((48, 48))
+    coded = {kind: saved(small, kind) for kind in ("JPEG", "PNG", "WEBP", "HEIF", "GIF")}
+    short = saved(small.resize((40, 40)), "JPEG", quality=40)
+    assert len(base64.b64encode(short)) < 4096
+    return coded | {"pixels": small.tobytes(), "base64": base64.b64encode(short)}
+
+
+PICTURES = ["JPEG", "PNG", "WEBP", "HEIF", "GIF", "pixels", "base64"]
+
+
+@pytest.mark.parametrize("choice", ["no_location", "keep"])
+@pytest.mark.parametrize("hidden", PICTURES)
+def test_no_picture_of_any_kind_goes_on_within_tags(hidden, choice, astronaut):
+    """Only JPEGs were known, and any tag of the camera's directory went on."""
+    picture = hidden_pictures(astronaut)[hidden]
+    exif = Image.Exif()
+    exif[0x010E], exif[0x9C9C] = picture.decode("latin-1"), picture
+    exif[0x010F] = "a maker"
+    exif.get_ifd(0x8769).update(
+        {0x927C: b"note" + picture, 0x9286: b"ASCII\0\0\0" + picture, 0xFDE8: picture[:4000], 0xEA1C: picture}
+    )
+    exif.get_ifd(0x8769).update({0xA434: "a lens", 0xA005: {1: "R98", 0x1234: picture[:4000]}})
+    photo = decode(saved(Image.fromarray(astronaut[:64, :64]), "JPEG", exif=exif), choice)
+    result = encode(photo, photo.rgb)
+    assert picture[len(picture) // 2 :][:30] not in result
+    said = opened(result).getexif()
+    assert ("a maker", "a lens") == (said[0x010F], said.get_ifd(0x8769)[0xA434])
+    assert {1: "R98"} == said.get_ifd(0xA005)
+    assert photo.warnings == ()
+
+
+@pytest.mark.parametrize("hidden", PICTURES)
+def test_no_picture_goes_on_as_a_comment_or_a_text(hidden, astronaut):
+    """A JPEG's comment and a PNG's texts were not looked at; packed, they show nothing of a picture."""
+    picture, image = hidden_pictures(astronaut)[hidden], Image.fromarray(astronaut[:64, :64])
+    said = PngImagePlugin.PngInfo()
+    said.add_text("Plain", picture.decode("latin-1"))
+    said.add_text("Packed", picture.decode("latin-1"), zip=True)
+    said.add_itxt("Other", picture.decode("latin-1"))
+    said.add_itxt("Other packed", picture.decode("latin-1"), zip=True)
+    said.add_itxt("Title", "ein Titel für ein Foto", lang="de", zip=True)
+    photo = decode(saved(image, "JPEG", comment=picture), "keep")
+    assert "comment" not in opened(encode(photo, photo.rgb)).info
+    photo = decode(saved(image, "PNG", pnginfo=said), "keep")
+    assert {"Title": "ein Titel für ein Foto"} == opened(encode(photo, photo.rgb)).text
+
+
+def test_words_and_short_notes_of_the_maker_go_on(astronaut):
+    """Lens and exposure are what photographers look for, and phones' notes hold no picture."""
+    exif = Image.Exif()
+    exif.get_ifd(0x8769).update({0x829A: 0.008, 0x9003: "2024:05:01 10:00:00", 0x927C: b"Apple iOS\0" + b"n" * 2000})
+    photo = decode(saved(Image.fromarray(astronaut[:64, :64]), "JPEG", exif=exif, comment=b"words"))
+    result = opened(encode(photo, photo.rgb))
+    assert set(exif.get_ifd(0x8769)) == set(result.getexif().get_ifd(0x8769))
+    assert b"words" == result.info["comment"]
+
+
 def test_exif_that_fills_its_segment_gives_up_the_makers_notes(astronaut, encoded):
     """Compactly written it has just room there, and written anew it had not: the photo was refused after its search."""
     notes = b"N" * 65_470
     main = struct.pack("<HHHII", 1, 0x8769, 4, 1, 26) + bytes(4)
     own = struct.pack("<HHHII", 1, 0x927C, 7, len(notes), 44) + bytes(4)
-    exif = b"Exif\0\0II*\0\x08\0\0\0" + main + own + notes
     plain = encoded(astronaut[:64, :64], "JPEG")
-    photo = decode(plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:])
-    assert any("maker's notes" in warning for warning in photo.warnings)
+    photo = decode(with_exif(plain, b"II*\0\x08\0\0\0" + main + own + notes))
     assert notes not in encode(photo, photo.rgb)
+
+
+def with_exif(jpeg: bytes, exif: bytes) -> bytes:
+    """A JPEG with EXIF in as many segments as it takes, which Pillow joins."""
+    segments = b""
+    for start in range(0, len(exif), 65_500):
+        part = b"Exif\0\0" + exif[start : start + 65_500]
+        segments += b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part
+    return jpeg[:2] + segments + jpeg[2:]
+
+
+def test_exif_of_several_segments_that_fits_into_none_is_left_out_with_a_word(astronaut, encoded):
+    """The photo was refused; its orientation must stay."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8769).update({tag: "w" * 4000 for tag in (*range(0xA430, 0xA43D), *range(0x9290, 0x9293), 0xA420)})
+    photo = decode(with_exif(encoded(astronaut[:64, :32], "JPEG"), exif.tobytes().removeprefix(b"Exif\0\0")))
+    assert any("EXIF" in warning for warning in photo.warnings)
+    assert {0x0112: 6} == dict(opened(encode(photo, photo.rgb)).getexif())
 
 
 def box(kind: bytes, content: bytes) -> bytes:
