@@ -41,6 +41,6 @@ export async function diagnostics(settings, results, origins) {
       seconds_per_face,
       recognisers: recognisers.map(({ name }) => name),
     })),
-    results: results.map(({ site, ...rest }) => rest),
+    results: results.map(({ site, photo, ...rest }) => rest),
   };
 }

@@ -108,14 +108,16 @@ export const MESSAGES = {
     },
   },
   /**
-   * A photo's end, for the popup and the diagnostics: X-PMask-Report, an error, or the person's own word. The full report
-   * beside it is for who listens in a page of the extension, as scripts/demo_run.py does.
+   * A photo's end, for the popup and the diagnostics: X-PMask-Report, an error, or the person's own word. One that has failed
+   * may end once more, under the same name that the page gave it, `photo`. The full report beside it is for who listens in a
+   * page of the extension, as scripts/demo_run.py does.
    */
   ended: {
     from: "both",
-    async run({ summary, error, state }, sender) {
+    async run({ photo, summary, error, state }, sender) {
       const site = await siteOfSender(await store.read(), sender);
-      await store.addResult({ state, ...(summary && { summary }), ...(error && { code: error.code }), site: site?.name ?? null, at: Date.now() });
+      const what = { photo, state, ...(summary && { summary }), ...(error && { code: error.code }) };
+      await store.addResult({ ...what, site: site?.name ?? null, at: Date.now() });
     },
   },
 

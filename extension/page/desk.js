@@ -72,14 +72,15 @@
     const takePass = (photo) => digest(photo.file).then((digested) => passes.delete(digested), () => false);
 
     let done = 0; // photos protected in this document
-    const counted = new WeakMap(); // photo -> the last end that was told
+    const counted = new WeakMap(); // photo -> its name towards the popup, and the last end that was told
     function count(photo) {
       const { state: end, error, summary, report, attempt } = photo;
       const told = `${end} ${attempt}`;
-      if ((photo.isFinal || end === "failed") && counted.get(photo) !== told) {
-        counted.set(photo, told);
+      const known = counted.get(photo) ?? { id: crypto.randomUUID() };
+      if ((photo.isFinal || end === "failed") && known.told !== told) {
+        counted.set(photo, { ...known, told });
         if (end === "protected") done += 1;
-        const ended = { state: end, summary, report, error: error && { code: error.code, message: error.message } };
+        const ended = { photo: known.id, state: end, summary, report, error: error && { code: error.code, message: error.message } };
         (end === "failed" ? tell : later)("ended", ended);
       }
       if (photo.isOpen) tellCount(); // it waits for the person

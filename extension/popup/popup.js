@@ -33,7 +33,7 @@ function hereWords({ pending, failed, done }) {
 
 async function show() {
   const [tab] = await api.tabs.query({ active: true, currentWindow: true });
-  const { enabled, managed, site, results, tally } = await ask("overview", { url: tab?.url, tab: tab?.id });
+  const { enabled, managed, site, results: ends, tally } = await ask("overview", { url: tab?.url, tab: tab?.id });
   at("enabled").checked = enabled;
   at("enabled").disabled = managed.includes("enabled");
   at("site-switch").hidden = !site;
@@ -59,6 +59,8 @@ async function show() {
     at("add").textContent = words("popup_add", host);
     at("add").onclick = () => openOptions(`#host=${encodeURIComponent(host)}`);
   }
+  // The newest end of each: a photo that was tried again is one photo.
+  const results = ends.filter(({ photo }, i) => !photo || ends.findIndex((other) => other.photo === photo) === i);
   at("none").hidden = results.length > 0;
   at("results").replaceChildren(...results.slice(0, MOST_RESULTS).map(resultRow));
   const [last] = results;

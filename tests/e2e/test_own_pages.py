@@ -270,6 +270,13 @@ async def test_the_popup_shows_this_page(guarded, daemon, demo, photos):
     assert "Waiting for you: 1" in shown and "PMask's demo page" in shown
     first, second = await popup.evaluate("[...document.querySelectorAll('#results li')].map((li) => li.innerText)")
     assert first.startswith("This photo is damaged") and second.startswith("2 faces protected")
+    await Card(page).press("Upload the original")
+    await demo.wait_for(2)
+    await page.call("Page.bringToFront")
+    await popup.goto(guarded.extension_url("popup/popup.html"))
+    rows = "[...document.querySelectorAll('#results li')].map((li) => li.innerText)"
+    await popup.wait_for(f"{rows}[0]?.startsWith('Original, not protected')")
+    assert 2 == await popup.evaluate(f"{rows}.length"), "one line a photo, also where it ended twice"
     await popup.evaluate("document.getElementById('site-on').click()")
     await popup.wait_for(f"{SETTINGS}.then(({{ sitesOff }}) => sitesOff.includes('demo'))")
     await popup.wait_for("!document.getElementById('off-note').hidden")
