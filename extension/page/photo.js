@@ -120,7 +120,7 @@
       if (this.isFinal) return;
       this.attempt += 1;
       this.#forget();
-      this.#set({ state, error: null });
+      this.#set({ state, error: null, blob: null, summary: null, report: null }); // a copy that does not go proves nothing
     }
 
     async #go(live, again) {

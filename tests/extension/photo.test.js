@@ -148,6 +148,15 @@ test("a try that failed leaves nothing that could be accepted", async () => {
   assert.deepEqual([photo.state, photo.preset], ["reviewing", "fine"]);
 });
 
+test("of a masked photo that is left out, or whose original goes, nothing is told: recognisers judged another", async () => {
+  for (const state of ["omitted", "original"]) {
+    const { photo } = photoWith({ protect: [{ id: "7" }], follow: [{ ...done, report: { faces: [] } }], result: [result] }, { review: true });
+    await photo.run();
+    photo.decide(state);
+    assert.deepEqual([photo.blob, photo.summary, photo.report], [null, null, null]);
+  }
+});
+
 test("what PMask has not masked is not looked at", async () => {
   for (const [status, state] of [["no_face", "no_face"], ["already_protected", "protected"]]) {
     const answer = { blob: status === "no_face" ? null : blob, summary: { ...result.summary, status } };
