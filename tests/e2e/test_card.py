@@ -7,6 +7,7 @@ import asyncio
 
 import pytest
 import pytest_asyncio
+from PIL import Image
 from stage import PATIENCE_S, Card, box_of, mark
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -47,6 +48,20 @@ async def key(page, name, kind="keyDown"):
     )
 
 
+async def go_to(card, label):
+    """The keyboard on a button of the card, as Tab brings it there."""
+    await card.ask(
+        f"function () {{ [...this.querySelectorAll('button')].find((b) => b.textContent === {label!r})"
+        ".focus({ focusVisible: true }) }"
+    )
+
+
+async def press_by_key(page, card, label):
+    """Space on a button, and not yet let go."""
+    await go_to(card, label)
+    await key(page, " ")
+
+
 async def test_faces_progress_and_time_left(page, daemon, photos):
     """A photo takes seconds to minutes: whoever waits wants to know for how long."""
     daemon.engine.seconds = 20
@@ -81,9 +96,11 @@ async def test_before_and_after_while_held(page, photos):
     whole = "function () { const { width, height } = this.querySelector('.view canvas'); return width / height }"
     assert 1.3 < await card.ask(whole) < 1.7, "the view is cut around the face"
     place = await card.place("Hold to see the original")
+    picture = [place[0], place[1] - 120]
     for down, up in (
         (lambda: mouse(page, "mousePressed", place), lambda: mouse(page, "mouseReleased", place)),
-        (lambda: key(page, " "), lambda: key(page, " ", "keyUp")),
+        (lambda: mouse(page, "mousePressed", picture), lambda: mouse(page, "mouseReleased", picture)),
+        (lambda: press_by_key(page, card, "Hold to see the original"), lambda: key(page, " ", "keyUp")),
     ):
         protected = await card.ask(CORNER)
         assert "Protected" in await card.text()
@@ -96,6 +113,80 @@ async def test_before_and_after_while_held(page, photos):
         assert protected != original
     await card.press("Close the comparison")
     assert "Hold to see" not in await card.text()
+
+
+async def test_the_keyboard_goes_into_the_comparison_and_comes_back(page, photos):
+    """Escape leaves the comparison first, then the card; no button that goes takes the keyboard with it."""
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("Upload the original this once")  # the last button that comes
+    await go_to(card, "Compare")
+    await key(page, "Enter")
+    await card.wait_for("Hold to see the original")
+    assert "Hold to see the original" == await card.ask(FOCUSED)
+    await key(page, "Escape")
+    assert "Hold to see" not in await card.text()
+    assert "Compare" == await card.ask(FOCUSED)
+    await go_to(card, "Upload the original this once")
+    await key(page, "Enter")
+    await card.wait_for("Choose the photo again")
+    assert "Compare" == await card.ask(FOCUSED)
+    await key(page, "Escape")
+    await card.wait_gone()
+
+
+async def test_each_face_of_each_photo_can_be_looked_at(stage, page, daemon, photos):
+    """Whoever is asked to judge must see all that was changed, and of which photo."""
+    await stage.put(review="always")
+    daemon.engine.faces = 3
+    await page.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"]])
+    card = Card(page)
+    await card.wait_for("Upload all that are ready")
+    await card.press("Compare")  # the first
+    await card.wait_for("Face 1 of 3")
+    await card.press("Next part")
+    said = await card.wait_for("Face 2 of 3")
+    assert "Protected · eileen.jpg" in said
+    assert ["eileen.jpg"] == await card.ask(
+        "function () { return [...this.querySelectorAll('[aria-current] .name')].map((name) => name.textContent) }"
+    )
+    await card.press("Next part")
+    await card.wait_for("Face 3 of 3")
+    await card.press("Next part")
+    await card.wait_for("Whole photo")
+    whole = "function () { const { width, height } = this.querySelector('.view canvas'); return width / height }"
+    assert 1 == await card.ask(whole)
+
+
+async def test_a_photo_that_goes_before_it_is_drawn_is_not_shown(stage, page, demo, photos, tmp_path):
+    """Large photos take long to decode: a comparison that opened afterwards would keep the card for ever."""
+    large = tmp_path / "large.jpg"
+    Image.effect_noise((7000, 5000), 80).convert("RGB").save(large)
+    await stage.put(review="always")
+    await page.choose(INPUT, [large])
+    card = Card(page)
+    await card.wait_for("Upload it")
+    await page.press(*await card.place("Upload it"))
+    await card.wait_for("Upload the original this once")
+    assert not await card.ask("function () { return this.querySelector('.view').checkVisibility() }")
+    await asyncio.sleep(2)
+    assert not await card.ask("function () { return this.querySelector('.view').checkVisibility() }")
+    await demo.wait_for(1)
+
+
+async def test_a_photo_that_the_browser_cannot_show(stage, page, photos):
+    """Its look says so, where it can be read."""
+    await stage.put(review="always")
+    await page.choose(INPUT, [photos["phone.heic"]])
+    card = Card(page)
+    said = await card.wait_for("This browser cannot show this kind of photo.")
+    assert "Hold to see" not in said
+    room = (
+        "function () {"
+        " const said = [...this.querySelectorAll('.view *')].findLast((e) => e.textContent.startsWith('This'));"
+        " return said.parentNode.offsetHeight - said.offsetHeight }"
+    )
+    assert 0 <= await card.ask(room), "it is cut off"
 
 
 @pytest.mark.parametrize("where", ["a site", "the welcome"])

@@ -89,8 +89,12 @@
     .view figure { position: relative; margin: 12px 0 0; border-radius: 10px; overflow: hidden; background: var(--fill); cursor: pointer;
       touch-action: none; user-select: none; }
     .view canvas { display: block; width: 100%; height: auto; max-height: min(260px, 40vh); object-fit: contain; }
-    .view figcaption { position: absolute; inset: 8px auto auto 8px; padding: 2px 9px; border-radius: 10px; font-size: 12px; font-weight: 600;
-      color: #fff; background: rgb(15 60 56 / .85); }
+    .view figcaption { position: absolute; inset: 8px auto auto 8px; max-width: calc(100% - 16px); padding: 2px 9px; border-radius: 10px;
+      font-size: 12px; font-weight: 600; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; color: #fff;
+      background: rgb(15 60 56 / .85); }
+    .view .steps { display: flex; align-items: center; gap: 2px; color: var(--quiet); font-size: 13px; }
+    button.step { min-width: 32px; font-size: 17px; line-height: 1; text-decoration: none; }
+    li[aria-current] { box-shadow: inset 3px 0 var(--accent); }
     .view .showing-original figcaption { background: rgb(120 53 15 / .9); }
     button { font: inherit; font-size: 13px; font-weight: 550; min-height: 32px; padding: 4px 10px; white-space: nowrap; color: var(--ink);
       background: var(--fill); border: 1px solid var(--line); border-radius: 8px; cursor: pointer; }

@@ -24,8 +24,8 @@
     show(pick, choices) {
       clearTimeout(this.#fading);
       this.#mount();
-      const open = (photo) => this.view.open(photo, choices.settings);
-      const rows = pick.photos.map((photo) => new Row(photo, pick.photos.length === 1, choices, open));
+      const compare = (row) => this.view.open(row, true);
+      const rows = pick.photos.map((photo) => new Row(photo, pick.photos.length === 1, choices, compare));
       this.#picks.set(pick, { rows, choices, done: false });
       this.list.append(...rows.map((row) => row.element));
       this.update(pick);
@@ -39,7 +39,7 @@
       const isRepeat = (photo) => failed.find(({ error }) => error.code === photo.error?.code) !== photo;
       const hadKeyboard = this.#hasKeyboard();
       const news = shown.rows.map((row) => row.update(isRepeat(row.photo))).filter(Boolean);
-      this.#showReview(pick, shown);
+      this.#showReview();
       this.#showFooter();
       this.#showHead();
       // The button that was pressed may be gone. The card, and not the next button: Enter held down would press that.
@@ -92,13 +92,19 @@
       }, NOTICE_MS);
     }
 
-    /** A single photo that waits for the person's look is shown in large by itself; once it was looked at, it goes away. */
-    #showReview({ photos }, shown) {
-      if (this.view.isReview && photos.includes(this.view.photo) && this.view.photo.state !== "reviewing") this.view.close();
-      const [photo] = photos;
-      if (photos.length > 1 || photo.state !== "reviewing" || shown.reviewed === photo.attempt) return;
-      shown.reviewed = photo.attempt;
-      shown.rows[0].show(photo);
+    /**
+     * A single photo that waits for the person's look is shown in large by itself; once it was looked at, it goes away, and
+     * the next one comes.
+     */
+    #showReview() {
+      if (this.view.isReview && this.view.row.photo.state !== "reviewing") this.view.close();
+      if (this.view.isReview) return;
+      const isNew = ([{ photos: [photo, ...more] }, { reviewed }]) =>
+        more.length === 0 && photo.state === "reviewing" && reviewed !== photo.attempt;
+      const [[pick, shown] = []] = [...this.#picks].filter(isNew);
+      if (!pick) return;
+      shown.reviewed = pick.photos[0].attempt;
+      this.view.open(shown.rows[0]);
     }
 
     /** For many photos that failed, or wait to be looked at: one button instead of many. */
@@ -199,7 +205,7 @@
 
     #remove(pick) {
       for (const row of this.#picks.get(pick).rows) row.element.remove();
-      if (pick.photos.includes(this.view.photo)) this.view.close();
+      if (this.view.row && pick.photos.includes(this.view.row.photo)) this.view.close();
       this.#picks.delete(pick);
       this.#showFooter();
       if (this.#picks.size === 0) this.#unmount();
@@ -239,7 +245,7 @@
     #build() {
       this.headline = h("h2");
       this.progress = h("p");
-      this.view = new View(() => this.view.close());
+      this.view = new View(() => this.list.childElementCount > 1);
       this.list = h("ul");
       this.footer = h("footer", { hidden: "" });
       this.note = h("p", { class: "notice", hidden: "" });
@@ -251,7 +257,8 @@
       section.addEventListener("keydown", (event) => {
         if (event.key !== "Escape") return;
         event.preventDefault(); // it would close the page's dialog as well
-        this.#close();
+        if (this.view.row) this.view.close();
+        else this.#close();
       });
       return section;
     }

@@ -27,6 +27,7 @@
 
   /** One photo's line in the card. */
   class Row {
+    /** @param {Photo} photo @param {boolean} single the only one of its choice @param {(row: Row) => void} show in large */
     constructor(photo, single, choices, show) {
       this.photo = photo;
       this.single = single;
@@ -125,10 +126,10 @@
 
     #doneActions() {
       const { photo } = this;
-      const compare = button("compare", "plain", () => this.show(photo));
+      this.compare = button("compare", "plain", () => this.show(this));
       const keep = button("save_copy", "plain", () => save(photo.blob, copyName(photo.file.name)));
       const once = this.isSettled && this.choices.once && photo.summary.status === "protected" ? [this.#once()] : [];
-      return h("div", { class: "actions quiet" }, compare, keep, ...once);
+      return h("div", { class: "actions quiet" }, this.compare, keep, ...once);
     }
 
     /** The page waits for the person, who may also have the photo done again, with the next preset to either side. */
@@ -138,10 +139,10 @@
       const now = names.indexOf(photo.preset ?? own);
       const redo = (key, preset) => (now >= 0 && preset ? [button(key, "", () => choices.redo(photo, preset))] : []);
       const again = [...redo("review_less", names[now - 1]), ...redo("review_more", names[now + 1])];
-      const compare = button("compare", "plain", () => this.show(photo));
+      this.compare = button("compare", "plain", () => this.show(this));
       return [
         h("div", { class: "actions" }, button("review_go", "main", () => choices.accept(photo)), ...again),
-        h("div", { class: "actions quiet" }, compare, this.#omit("plain"), ...this.#original("plain")),
+        h("div", { class: "actions quiet" }, this.compare, this.#omit("plain"), ...this.#original("plain")),
       ];
     }
 
@@ -149,6 +150,7 @@
     #once() {
       const once = button("original_once", "plain", async () => {
         await this.choices.once(this.photo);
+        if (once.matches(":focus-visible")) this.compare.focus();
         once.replaceWith(h("p", { class: "hint", role: "status" }, words("original_once_hint")));
       });
       return once;
