@@ -10,7 +10,7 @@ const at = (id) => document.getElementById(id);
 /** How long ago, in the browser's language. */
 function ago(then) {
   const minutes = Math.round((then - Date.now()) / 60_000);
-  const format = new Intl.RelativeTimeFormat(api.i18n.getUILanguage(), { numeric: "auto" });
+  const format = new Intl.RelativeTimeFormat(words("language"), { numeric: "auto" });
   return minutes > -60 ? format.format(minutes, "minute") : format.format(Math.round(minutes / 60), "hour");
 }
 

@@ -8,7 +8,7 @@ export const words = (key, ...values) => api.i18n.getMessage(key, values.map(Str
 
 /** Fills in every element with data-i18n. */
 export function fillIn(root = document) {
-  document.documentElement.lang = api.i18n.getUILanguage();
+  document.documentElement.lang = words("language");
   for (const element of root.querySelectorAll("[data-i18n]")) element.textContent = words(element.dataset.i18n);
   for (const element of root.querySelectorAll("[data-i18n-label]")) element.setAttribute("aria-label", words(element.dataset.i18nLabel));
 }

@@ -10,6 +10,8 @@ import pytest_asyncio
 from PIL import Image
 from stage import PATIENCE_S, Card, box_of, mark
 
+from pmask.errors import OutOfMemory
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 INPUT = "document.getElementById('photo')"
@@ -252,6 +254,14 @@ async def test_the_person_chooses_the_faces(stage, page, daemon, demo, photos):
     await card.wait_for("Which faces should be protected?")
     await demo.stays_empty(0.5)
     await card.press("Face 2")
+    await card.press("Face 1")
+    under = (
+        "function () { const { x, y } = this.querySelector('.faces input').getBoundingClientRect();"
+        " return this.getRootNode().elementFromPoint(x + 9, y + 9).localName }"
+    )
+    assert "input" == await card.ask(under), "the picture lies over the box"
+    assert "Choose at least one face" in await card.text()
+    await card.press("Face 1")
     await card.press("Protect 1 face")
     await demo.wait_for(1)
     look, job = daemon.engine.options
@@ -302,11 +312,13 @@ async def test_many_are_looked_at_first(stage, page, demo, photos):
     said = await card.wait_for("Look at 2 photos before they go up")
     assert "Upload all that are ready" in said
     assert "Hold to see the original" not in said
-    await card.press("Upload it")  # the first
+    await card.press("Accept it")  # the first
     await card.wait_for("Have a look before it goes up")
+    await card.wait_for("2 faces protected · goes up with the others")
     await demo.stays_empty(0.5)  # the page gets them together
     await card.press("Leave out")
     [file] = await demo.wait_for(1)
+    assert "goes up with the others" not in await card.text()
     assert ("eileen.jpg", mark(photos["eileen.jpg"].read_bytes())) == (file.name, demo.bytes_of(file))
     await page.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"]])
     await card.wait_for("Upload all that are ready")
@@ -328,6 +340,12 @@ async def test_originals_never(stage, page, daemon, demo, photos):
     await page.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"]])
     said = await card.wait_for("Try all again")
     assert "Upload the original" not in said
+    await card.press("Cancel and close")
+    await daemon.start()
+    await page.choose(INPUT, [photos["broken.jpg"]])
+    said = await card.wait_for("Save it again in another program, then choose it again.")
+    assert "as it is" not in said
+    assert "Try again" not in said, "it would be as damaged"
     await demo.stays_empty(0.3)
 
 
@@ -351,9 +369,10 @@ async def test_by_keyboard_alone(stage, page, daemon, demo, photos):
 async def test_the_keyboard_stays_in_the_card(page, daemon, photos):
     """A button goes once it is pressed: the focus must not go with it, back to the page's top. After a click it may:
     a card that kept it would not go by itself."""
-    await page.choose(INPUT, [photos["broken.jpg"]])
+    daemon.engine.error = OutOfMemory("the GPU's 2 GB are not enough")
+    await page.choose(INPUT, [photos["eileen.jpg"]])
     card = Card(page)
-    await card.wait_for("This photo is damaged")
+    await card.wait_for("Try again")
 
     async def becomes(state):
         for _ in range(PATIENCE_S * 20):
@@ -386,6 +405,7 @@ async def test_what_a_screen_reader_hears(page, daemon, photos):
     ]
     assert ("region", "PMask") in heard
     assert ("progressbar", "eileen.jpg") in heard
+    assert ("group", "eileen.jpg") in heard, "of twenty buttons with one name each belongs to a photo"
     assert {"Cancel and close", "Cancel", "Upload the original"} <= {name for role, name in heard if role == "button"}
     assert all(name for role, name in heard if role == "button")
     live = "function () { const live = this.querySelector('.live'); return [live.ariaLive, live.textContent] }"
@@ -552,6 +572,46 @@ async def test_the_buttons_are_within_reach_in_a_small_frame(page, daemon, demo,
     await page.call("Emulation.setDeviceMetricsOverride", size)
     await Card(page).press("Upload the original")
     await demo.wait_for(1)
+
+
+async def test_the_buttons_are_within_reach_in_a_small_window(stage, page, demo, photos):
+    """As a small screen is at 200 %: the picture that is looked at must not push the buttons out."""
+    await stage.put(review="always")
+    size = {"width": 360, "height": 300, "deviceScaleFactor": 2, "mobile": False}
+    await page.call("Emulation.setDeviceMetricsOverride", size)
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hold to see the original")
+    await Card(page).press("Upload it")
+    await demo.wait_for(1)
+
+
+async def test_a_pages_direction_language_and_zoom_are_its_own(page, daemon, photos):
+    """English from right to left, read aloud as Arabic, or cut off at the left."""
+    await page.evaluate("Object.assign(document.documentElement, { dir: 'rtl', lang: 'ar' }).style.zoom = 2")
+    daemon.engine.seconds = 15
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("Hiding the signatures")
+    seen = (
+        "function () { const { direction } = getComputedStyle(this);"
+        " return [direction, this.matches(':lang(en)'), this.getBoundingClientRect().x > 0] }"
+    )
+    assert ["ltr", True, True] == await card.ask(seen)
+
+
+async def test_the_keyboard_stays_on_the_button_for_all(stage, page, daemon, photos):
+    """While more photos get ready it is the same button."""
+    await stage.put(review="always")
+    daemon.engine.seconds = 1.5
+    await page.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"], photos["third.webp"]])
+    card = Card(page)
+    await card.wait_for("Upload all that are ready")
+    await go_to(card, "Upload all that are ready")
+    assert "Protecting your photo" in await card.text()
+    await card.wait_for("Look at 3 photos")
+    assert "Upload all that are ready" == await card.ask(FOCUSED)
+    await key(page, "Enter")
+    await card.wait_for("Done")
 
 
 async def test_the_card_goes_by_itself_when_a_second_choice_was_cancelled(page, daemon, demo, photos):

@@ -156,6 +156,13 @@ def test_every_locale_is_there():
     assert {"en", "de", "es", "fr", "pt_BR", "zh_CN"} == set(LOCALES)
 
 
+def test_every_locale_names_its_language():
+    """Card and pages are read aloud in it, and not in the page's or the browser's."""
+    assert {name: name.replace("_", "-") for name in LOCALES} == {
+        name: said["language"]["message"] for name, said in LOCALES.items()
+    }
+
+
 @pytest.mark.parametrize("locale", LOCALES)
 def test_every_locale_says_everything_with_the_same_values(locale):
     """A sentence that lacks a number, or is missing, would leave a hole in the card."""

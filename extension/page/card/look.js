@@ -13,8 +13,10 @@
       position: fixed !important;
       inset: auto 16px 16px auto !important;
       z-index: 2147483647 !important;
-      width: min(420px, calc(100vw - 32px)) !important;
-      max-height: calc(100vh - 32px) !important;
+      display: flex !important;
+      /* percent and not vw: under html { zoom } and beside a scroll bar these count what is not there */
+      width: min(420px, calc(100% - 32px)) !important;
+      max-height: calc(100% - 32px) !important;
       margin: 0 !important;
       padding: 0 !important;
       border: 0 !important;
@@ -22,12 +24,13 @@
       overflow: visible !important;
       pointer-events: none !important;
       color-scheme: light dark !important;
+      direction: ltr !important;
     }
     * { box-sizing: border-box; }
     .card {
       --ink: #16202b; --quiet: #55616e; --paper: #ffffff; --line: #dde3e8; --fill: #f2f5f7;
       --accent: #0f766e; --accent-ink: #ffffff; --good: #0f766e; --warn: #a15c07; --bad: #b42318;
-      display: flex; flex-direction: column; max-height: calc(100vh - 32px);
+      display: flex; flex-direction: column; flex: 1; min-width: 0;
       font: 14px/1.4 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
       color: var(--ink); background: var(--paper);
       border: 1px solid var(--line); border-radius: 14px;
@@ -71,7 +74,6 @@
     .bar { height: 5px; margin-top: 8px; border-radius: 3px; background: var(--line); overflow: hidden; }
     .bar i { display: block; height: 100%; width: 100%; border-radius: 3px; background: var(--accent);
       transform-origin: left; transform: scaleX(0); transition: transform .3s ease; }
-    :host(:dir(rtl)) .bar i { transform-origin: right; }
     .bar.waiting i { transform: scaleX(.3); animation: slide 1.4s ease-in-out infinite; }
     @keyframes slide { from { translate: -30% 0; } to { translate: 110% 0; } }
     .actions { display: flex; flex-wrap: wrap; gap: 6px; margin-top: 10px; align-items: center; }
@@ -82,7 +84,7 @@
     .faces label { position: relative; display: block; cursor: pointer; }
     .faces canvas { display: block; width: 100%; aspect-ratio: 1; border-radius: 10px; background: var(--fill); opacity: .55;
       border: 3px solid transparent; transition: opacity .15s; }
-    .faces input { position: absolute; inset: 6px auto auto 6px; width: 18px; height: 18px; margin: 0; accent-color: var(--accent); }
+    .faces input { position: absolute; z-index: 1; inset: 6px auto auto 6px; width: 18px; height: 18px; margin: 0; accent-color: var(--accent); }
     .faces :checked + canvas { opacity: 1; border-color: var(--accent); }
     .faces :focus-visible + canvas { outline: 2px solid var(--ink); outline-offset: 1px; }
     .view { padding: 0 14px 12px; border-top: 1px solid var(--line); }
@@ -99,6 +101,7 @@
     button { font: inherit; font-size: 13px; font-weight: 550; min-height: 32px; padding: 4px 10px; white-space: nowrap; color: var(--ink);
       background: var(--fill); border: 1px solid var(--line); border-radius: 8px; cursor: pointer; }
     button:hover { border-color: var(--quiet); }
+    button:disabled { opacity: .5; cursor: default; }
     button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
     button.main { color: var(--accent-ink); background: var(--accent); border-color: transparent; }
     button.plain { min-height: 28px; padding: 2px 8px; color: var(--quiet); background: none; border-color: transparent;
@@ -111,8 +114,14 @@
       border-radius: 0 0 14px 14px; }
     .live { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
     [hidden] { display: none !important; }
-    /* a small frame of another origin: the card as a whole scrolls, for its list would have no room */
-    @media (max-height: 220px) { .card { overflow-y: auto; } .card > * { flex: none; } ul { overflow: visible; } }
+    /* a small window, large type, or a frame of another origin: the card as a whole scrolls, for its list would have no room */
+    @media (max-height: 480px) {
+      .card { overflow-y: auto; }
+      .card > * { flex: none; }
+      ul { overflow: visible; }
+      .view canvas { max-height: 30vh; }
+    }
+    @media (min-height: 221px) and (max-height: 480px) { header { position: sticky; top: 0; z-index: 2; background: var(--paper); } }
     @media (max-width: 380px) { li { gap: 9px; padding: 9px 10px 10px; } }
     @media (prefers-reduced-motion: reduce) {
       .card, .bar i, .faces canvas { animation: none; transition: none; }

@@ -109,22 +109,29 @@
 
     /** For many photos that failed, or wait to be looked at: one button instead of many. */
     #showFooter() {
-      const open = [...this.#picks].filter(([, { done }]) => !done);
-      const those = (wanted) =>
-        open.flatMap(([{ photos }, { choices }]) => photos.filter(({ state }) => state === wanted).map((photo) => ({ photo, choices })));
-      const [failed, ready] = [those("failed"), those("reviewing")];
-      const shownFor = [...failed, ...ready].map(({ photo: { state, error, attempt } }) => `${state} ${error?.code} ${attempt}`).join();
-      if (this.footer.dataset.for === shownFor) return;
-      this.footer.dataset.for = shownFor;
-      const all = (choice, some) => () => some.forEach(({ photo, choices }) => choices[choice](photo));
-      const buttons = [];
+      const [failed, ready] = [this.#those("failed"), this.#those("reviewing")];
+      const buttons = []; // [words, look, choice, state of the photos that it is about]
       if (failed.length > 1) {
-        if (failed.some(({ photo }) => !NO_RETRY.includes(photo.error.code))) buttons.push(button("retry_all", "main", all("retry", failed)));
-        if (failed.every(({ choices }) => choices.original)) buttons.push(button("upload_originals", "", all("original", failed)));
+        if (failed.some(({ photo }) => !NO_RETRY.includes(photo.error.code))) buttons.push(["retry_all", "main", "retry", "failed"]);
+        if (failed.every(({ choices }) => choices.original)) buttons.push(["upload_originals", "", "original", "failed"]);
       }
-      if (ready.length > 1) buttons.push(button("review_go_all", "main", all("accept", ready)));
+      if (ready.length > 1) buttons.push(["review_go_all", "main", "accept", "reviewing"]);
+      // A button stays the same while more photos come to it: the keyboard, or a mouse button, may be on it.
+      const kind = buttons.join();
+      if (this.footer.dataset.kind === kind) return;
+      this.footer.dataset.kind = kind;
+      const all = (choice, state) => () => this.#those(state).forEach(({ photo, choices }) => choices[choice](photo));
       this.footer.hidden = buttons.length === 0;
-      this.footer.replaceChildren(h("div", { class: "actions" }, ...buttons));
+      const made = buttons.map(([key, look, choice, state]) => button(key, look, all(choice, state)));
+      this.footer.replaceChildren(h("div", { class: "actions" }, ...made));
+    }
+
+    /** The photos of unsettled picks that are in a state, each with its choices. */
+    #those(wanted) {
+      const open = [...this.#picks].filter(([, { done }]) => !done);
+      return open.flatMap(([{ photos }, { choices }]) =>
+        photos.filter(({ state }) => state === wanted).map((photo) => ({ photo, choices })),
+      );
     }
 
     #photos() {
@@ -252,7 +259,9 @@
       this.live = h("div", { class: "live", role: "status", "aria-live": "polite" });
       this.close = h("button", { type: "button", class: "close", click: (event) => isPersons(event) && this.#close() }, "×");
       const header = h("header", {}, sign(), h("div", {}, this.headline, this.progress), this.close);
-      const section = h("section", { class: "card", role: "region", tabindex: -1, "aria-label": words("extension_short") });
+      // No language of ours is written from right to left; the page's may be.
+      const named = { role: "region", tabindex: -1, lang: words("language"), dir: "ltr", "aria-label": words("extension_short") };
+      const section = h("section", { class: "card", ...named });
       section.append(header, this.view.element, this.list, this.footer, this.note, this.live);
       section.addEventListener("keydown", (event) => {
         if (event.key !== "Escape") return;

@@ -4,13 +4,15 @@
   "use strict";
 
   const { card } = globalThis.pmask;
-  const { words, progressWords, resultOf, judgedWords, verdictWords, leftWords, facesWords, errorWords } = card;
+  const { words, progressWords, resultOf, judgedWords, verdictWords, leftWords, facesWords, errorWords, cureWords } = card;
   const { h, button, bitmapOf, drawFace } = card;
 
   const THUMB_PX = 88; // twice its size on screen, for dense displays
   const THUMB_AFTER_MS = 300; // large photos take long to decode, and first they are to go out
   const TILE_PX = 112;
-  const NO_RETRY = ["folder", "reload", "unreadable"]; // trying again cannot help
+  const NO_RETRY = [
+    "folder", "reload", "unreadable", "not_an_image", "unsupported_image", "broken_image", "too_many_bytes", "too_many_pixels",
+  ]; // trying again cannot help
   const PAIRING = ["not_paired", "unauthorised", "forbidden_origin"];
 
   /** NAME.protected.EXT, as `pmask protect` names it. */
@@ -35,27 +37,32 @@
       this.show = show;
       this.said = "";
       this.isSettled = false;
+      const nameId = `name-${(Row.#made += 1)}`;
       this.thumb = h("canvas", { class: "thumb", width: THUMB_PX, height: THUMB_PX, "aria-hidden": "true" });
       this.status = h("p", { class: "status" });
       this.bar = h("div", { class: "bar", role: "progressbar", "aria-label": photo.file.name, "aria-valuemin": 0, "aria-valuemax": 100 }, h("i"));
-      this.rest = h("div");
+      this.rest = h("div", { role: "group", "aria-labelledby": nameId }); // else twenty buttons have one name
       this.element = h(
         "li",
         {},
         this.thumb,
-        h("div", { class: "body" }, h("p", { class: "name", title: photo.file.name }, photo.file.name), this.status, this.bar, this.rest),
+        h("div", { class: "body" }, h("p", { class: "name", id: nameId, title: photo.file.name }, h("bdi", {}, photo.file.name)), this.status, this.bar, this.rest),
       );
       const later = new Promise((resolve) => setTimeout(resolve, THUMB_AFTER_MS));
       Row.#drawn = Row.#drawn.then(() => later).then(() => this.#draw());
     }
 
+    static #made = 0;
+
     /** The thumbnails so far, one after another. */
     static #drawn = Promise.resolve();
 
     async #draw() {
-      const image = await bitmapOf(this.photo.file, { resizeHeight: THUMB_PX, resizeQuality: "medium" });
+      const image = await bitmapOf(this.photo.file, { resizeWidth: 2 * THUMB_PX, resizeQuality: "medium" });
       if (!image) return; // the empty tile stays
-      this.thumb.getContext("2d").drawImage(image, (THUMB_PX - image.width) / 2, 0);
+      const side = Math.min(image.width, image.height);
+      const [x, y] = [(image.width - side) / 2, (image.height - side) / 2];
+      this.thumb.getContext("2d").drawImage(image, x, y, side, side, 0, 0, THUMB_PX, THUMB_PX);
       image.close();
     }
 
@@ -72,7 +79,7 @@
 
       this.element.className = tone;
       const mark = { good: "✓", warn: "!", bad: "!" }[tone];
-      const found = photo.state === "reviewing" ? words("state_reviewing") : pending && photo.faces ? facesWords(photo.faces) : "";
+      const found = this.#moreWords(pending);
       const left = pending ? leftWords(photo.eta) : "";
       const line = [text, found, left].filter(Boolean).join(" · ");
       if (this.line !== line) {
@@ -98,9 +105,19 @@
       return spoken;
     }
 
+    /** Beside what a photo has come to: how many faces are found, or for what it waits. */
+    #moreWords(pending) {
+      const { state, faces, isFinal } = this.photo;
+      if (state === "reviewing") return words("state_reviewing");
+      if (pending) return faces ? facesWords(faces) : "";
+      const waits = isFinal && state !== "omitted" && !this.single && !this.isSettled;
+      return waits ? words("state_with_others") : "";
+    }
+
     /** The page has been handed what it gets. */
     settle() {
       this.isSettled = true;
+      this.update(false);
       if (this.photo.state === "protected") this.rest.replaceChildren(...this.#restOf("protected", false));
     }
 
@@ -141,7 +158,7 @@
       const again = [...redo("review_less", names[now - 1]), ...redo("review_more", names[now + 1])];
       this.compare = button("compare", "plain", () => this.show(this));
       return [
-        h("div", { class: "actions" }, button("review_go", "main", () => choices.accept(photo)), ...again),
+        h("div", { class: "actions" }, button(this.single ? "review_go" : "review_take", "main", () => choices.accept(photo)), ...again),
         h("div", { class: "actions quiet" }, this.compare, this.#omit("plain"), ...this.#original("plain")),
       ];
     }
@@ -169,7 +186,7 @@
       const refresh = () => {
         const ticked = boxes.filter(({ checked }) => checked).length;
         go.disabled = ticked === 0;
-        go.textContent = ticked === 1 ? words("choose_go_one") : words("choose_go", ticked);
+        go.textContent = [words("choose_go_none"), words("choose_go_one")][ticked] ?? words("choose_go", ticked);
       };
       refresh();
       const grid = h("fieldset", { class: "faces", change: refresh }, ...boxes.map((box, i) => h("label", {}, box, tiles[i])));
@@ -179,7 +196,7 @@
 
     #errorBlock(repeats) {
       const { error } = this.photo;
-      const block = repeats ? [] : [h("p", { class: "cure" }, errorWords(error, "cure"))];
+      const block = repeats ? [] : [h("p", { class: "cure" }, cureWords(error, Boolean(this.choices.original)))];
       if (error.message && !repeats) block.push(h("p", { class: "detail" }, error.message));
       if (this.choices.never && !repeats) block.push(h("p", { class: "detail" }, words("originals_never")));
       const retry = NO_RETRY.includes(error.code) ? [] : [button("retry", "main", () => this.choices.retry(this.photo))];

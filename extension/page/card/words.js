@@ -71,5 +71,19 @@
     return words(`error_${error.code}_${part}`) || words(`error_unexpected_${part}`);
   }
 
-  globalThis.pmask.card = { words, progressWords, resultOf, judgedWords, verdictWords, leftWords, facesWords, errorWords };
+  /** Cures that offer to upload the original, without that offer. */
+  const WITHOUT_ORIGINAL = {
+    not_an_image: "cure_other_file",
+    unsupported_image: "cure_other_kind",
+    broken_image: "cure_save_again",
+    folder: "cure_one_by_one",
+  };
+
+  /** What helps. @param {boolean} offersOriginal may the original be uploaded? */
+  function cureWords(error, offersOriginal) {
+    const key = offersOriginal ? null : WITHOUT_ORIGINAL[error.code];
+    return key ? words(key) : errorWords(error, "cure");
+  }
+
+  globalThis.pmask.card = { words, progressWords, resultOf, judgedWords, verdictWords, leftWords, facesWords, errorWords, cureWords };
 })();
