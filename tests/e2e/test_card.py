@@ -548,6 +548,48 @@ async def test_a_focus_trap_lets_the_card_alone(page, daemon, demo, photos):
     assert [] == await page.evaluate("window.seen")
 
 
+# As body-scroll-lock and react-remove-scroll do it beside a dialog.
+LOCK = "document.addEventListener('wheel', (event) => event.preventDefault(), { passive: false })"
+
+
+async def test_a_scroll_lock_lets_the_card_scroll(page, daemon, photos):
+    """With many photos all rows but the first two would be out of reach."""
+    await page.evaluate(LOCK)
+    daemon.engine.seconds = 30
+    await page.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"], photos["third.webp"]])
+    size = {"width": 640, "height": 300, "deviceScaleFactor": 1, "mobile": False}
+    await page.call("Emulation.setDeviceMetricsOverride", size)
+    card = Card(page)
+    await card.wait_for("Hiding the signatures")
+    place = await card.ask("function () { const { x, y } = this.getBoundingClientRect(); return [x + 200, y + 200] }")
+    wheel = {"type": "mouseWheel", "x": place[0], "y": place[1], "deltaX": 0, "deltaY": 100}
+    await page.call("Input.dispatchMouseEvent", wheel)
+    for _ in range(40):
+        if scrolled := await card.ask("function () { return this.scrollTop }"):
+            break
+        await asyncio.sleep(0.05)
+    assert scrolled > 0
+
+
+async def test_the_card_leaves_the_pages_popover_open(page, daemon, photos):
+    """Such a composer closes with a press beside it, the text in it and all."""
+    await page.evaluate(
+        "(() => { const composer = document.createElement('div'); composer.popover = 'auto'; composer.id = 'composer';"
+        "document.body.append(composer); composer.append(document.getElementById('root')); composer.showPopover() })()"
+    )
+    await daemon.stop()
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("not running")
+    await card.press("Try again")
+    await card.wait_for("Try again")
+    assert await page.evaluate("document.getElementById('composer').matches(':popover-open')")
+    await page.evaluate("document.getElementById('composer').hidePopover()")
+    await asyncio.sleep(0.6)
+    await card.press("Cancel")
+    await card.wait_gone()
+
+
 async def test_the_card_of_a_frame_goes_with_it(fresh, demo, photos):
     """It stands in the page around the frame, where nobody would hear its buttons any more."""
     page = await fresh.browser.open(demo.url("frames"))

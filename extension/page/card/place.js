@@ -9,11 +9,16 @@
   const api = globalThis.browser ?? globalThis.chrome;
   const KEEP_MS = 500;
   const ALONE = "dialog:modal, :fullscreen"; // beside one of these all is inert
-  /** Events in the card that are no business of the page: it would close its own dialog on a click beside it, or call the keyboard back. */
+  const POPPED = '[popover]:popover-open:not([popover="manual" i])'; // a press beside one of these closes it
+  /**
+   * Events in the card that are no business of the page: it would close its own dialog on a click beside it, call the keyboard
+   * back, or stop what scrolls beside its dialog.
+   */
   const OWN = [
     "click", "mousedown", "mouseup", "pointerdown", "pointerup", "touchstart", "touchend", "keydown", "keyup", "keypress", "focus", "focusin",
-    "focusout", "change", "input",
+    "focusout", "change", "input", "wheel", "touchmove", "touchcancel", "dblclick", "auxclick", "contextmenu", "copy",
   ]; // prettier-ignore
+  const PASSIVE = ["wheel", "touchmove"]; // the browser need not wait for us before it scrolls
   const HEARD = ["click", "pointerdown", "keydown", "keyup"]; // those to which the card itself listens
 
   class Place {
@@ -67,13 +72,15 @@
       if (!this.card.matches(".aside") && !this.#takesClicks()) this.#raise();
     }
 
-    /** Puts the card back when the page has thrown it out, hidden it or disabled it. */
+    /** Puts the card back when the page has thrown it out, hidden it or disabled it; and into what a press beside it would close. */
     #putBack() {
       const page = outermost();
       for (const { name } of [...this.#host.attributes]) if (name !== "popover") this.#host.removeAttribute(name);
       if (this.#host.popover !== "manual") this.#host.popover = "manual";
-      const isAtHome = this.#host.ownerDocument === page && this.#host.parentNode?.matches?.(`:root, ${ALONE}`);
-      if (!isAtHome) page.documentElement.append(this.#host);
+      const isAtHome = this.#host.ownerDocument === page && this.#host.parentNode?.matches?.(`:root, ${ALONE}, ${POPPED}`);
+      const popped = innermostPopped(page);
+      if (popped && !popped.contains(this.#host)) popped.append(this.#host);
+      else if (!isAtHome) page.documentElement.append(this.#host);
       this.#watch(true); // document.open() has forgotten it; the browser drops repeats
       if (!this.#host.matches(":popover-open")) this.#host.showPopover();
     }
@@ -98,7 +105,10 @@
     /** In front of what the page has on its document: a focus trap stops every click beside its dialog. */
     #watch(watching) {
       const view = this.#host.ownerDocument.defaultView; // null: its frame has gone
-      for (const type of OWN) view?.[watching ? "addEventListener" : "removeEventListener"](type, this.#take, true);
+      for (const type of OWN) {
+        const how = { capture: true, passive: PASSIVE.includes(type) };
+        view?.[watching ? "addEventListener" : "removeEventListener"](type, this.#take, how);
+      }
     }
 
     /**
@@ -138,6 +148,12 @@
       // The frame above is of another origin.
     }
     return view.document;
+  }
+
+  /** The page's open popover that closes with a press beside it; of nested ones the innermost. @returns {HTMLElement | undefined} */
+  function innermostPopped(page) {
+    const alone = [...page.querySelectorAll(ALONE)].at(-1);
+    return [...(alone ?? page).querySelectorAll(POPPED)].at(-1);
   }
 
   /** The elements that are ALONE, also those in shadow roots. @param {Document | ShadowRoot} root */
