@@ -69,6 +69,11 @@ export const MESSAGES = {
       await api.scripting.executeScript({ target, files: DESK, injectImmediately: true });
     },
   },
+  /** The keys of all sentences: pages keep these, since they outlive an update. */
+  words: {
+    from: "page",
+    run: async () => Object.keys(await (await fetch(api.runtime.getURL("_locales/en/messages.json"))).json()),
+  },
   /** A file dialog was opened, or files are dragged over the page. */
   warm: {
     from: "page",

@@ -162,7 +162,7 @@ async def test_coming_back_to_a_page_says_what_became_of_its_photo(guarded, daem
         await page.evaluate("history.back()")
         await asyncio.wait_for(came, 15)
     await page.wait_for(f"{INPUT} !== null")
-    await Card(page).wait_for("You left this page while a photo was being protected")
+    await Card(page).wait_for("You left this page before your photo was handed over to it")
     daemon.engine.seconds = 0
     await page.choose(INPUT, [photos["eileen.jpg"]])
     [file] = await demo.wait_for(1)
@@ -282,11 +282,27 @@ async def test_a_reloaded_extension_fails_closed(fresh, daemon, demo, photos):
         await daemon.pair(browser)
         page = await browser.open(demo.url("react"))
         options = await browser.open(browser.extension_url("options/options.html"))
+        await options.evaluate(
+            "chrome.runtime.sendMessage({ name: 'set', values: { review: 'always' } }).then(() => true)"
+        )
+        other = await browser.open(demo.url("react"))
+        await other.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"]])
+        await Card(other).wait_for("Upload all that are ready")
         await options.evaluate("setTimeout(() => chrome.runtime.reload(), 50)")
         await asyncio.sleep(1.5)
         await page.choose(INPUT, [photos["eileen.jpg"]])
         await Card(page).wait_for("PMask was updated")
         await demo.stays_empty()
+        # What was ready before can still go, and nothing has lost its words.
+        await Card(other).press("Change less")
+        said = await Card(other).wait_for("PMask was updated")
+        assert "undefined" not in said, "what the browser says is for programmers"
+        await Card(other).press("Leave out")
+        await Card(other).press("Accept it")
+        await demo.wait_for(1)
+        await Card(other).wait_for("2 faces protected")
+        buttons = "function () { return [...this.querySelectorAll('.actions button')].map((one) => one.textContent) }"
+        assert ["Compare", "Save protected copy"] == (await Card(other).ask(buttons))[-3:-1]
 
 
 async def test_the_card_stands_above_a_modal_dialog(guarded, daemon, demo, photos):

@@ -5,25 +5,26 @@
 
   const api = globalThis.browser ?? globalThis.chrome;
 
+  const KEPT = new Map(); // key -> its sentence, with HOLES for values
+  const HOLES = ["\ue000", "\ue001", "\ue002", "\ue003"]; // for private use, so in no sentence
+
   /**
-   * Words that are still needed when the extension was updated or removed under an open page: its API is gone then, and
-   * the card must say so and let the person choose.
+   * Keeps all sentences: when the extension is updated or removed under an open page its API is gone, and the card must
+   * still say what is what and let the person choose.
+   *
+   * @param {string[]} keys
    */
-  const KEPT = new Map(
-    [
-      "extension_short", "close", "close_done", "cancel", "leave_out", "upload_original", "upload_originals", "headline_failed_one",
-      "headline_failed", "headline_pending_one", "headline_done", "state_sending", "result_original", "result_omitted",
-      "headline_review_one", "headline_review", "review_go", "review_go_all", "state_reviewing", "review_less", "review_more",
-      "error_reload_title", "error_reload_cure", "error_unexpected_title", "error_unexpected_cure",
-    ].map((key) => [key, api.i18n.getMessage(key, ["…"])]),
-  );
+  function keepWords(keys) {
+    for (const key of keys) KEPT.set(key, api.i18n.getMessage(key, HOLES));
+  }
 
   /** A sentence of _locales. */
   function words(key, ...values) {
     try {
       return api.i18n.getMessage(key, values.map(String));
     } catch {
-      return KEPT.get(key) ?? "";
+      const fill = (said, hole, i) => said.replaceAll(hole, () => values[i]);
+      return HOLES.reduce(fill, KEPT.get(key) ?? "");
     }
   }
 
@@ -85,5 +86,5 @@
     return key ? words(key) : errorWords(error, "cure");
   }
 
-  globalThis.pmask.card = { words, progressWords, resultOf, judgedWords, verdictWords, leftWords, facesWords, errorWords, cureWords };
+  globalThis.pmask.card = { keepWords, words, progressWords, resultOf, judgedWords, verdictWords, leftWords, facesWords, errorWords, cureWords };
 })();
