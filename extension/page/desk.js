@@ -27,14 +27,16 @@
     const forgotten = new Set(); // ids that the guard gave up while the state was still being asked for
     const passes = new Set(); // digests of photos whose original may go once more, on the person's word
 
+    const allPhotos = () => [...picks.values()].flatMap((pick) => pick.photos);
+
     /** One message to the background. Rejects with a PhotoError: the background's, "lost" or "reload". */
     async function ask(name, payload = {}) {
       let answer;
       try {
         answer = await api.runtime.sendMessage({ ...payload, name, page });
-      } catch (error) {
+      } catch {
         // After an update of the extension this script is an orphan; only a reload of the page helps.
-        throw new PhotoError(api.runtime?.id ? "lost" : "reload", String(error?.message ?? error));
+        throw new PhotoError(api.runtime?.id ? "lost" : "reload"); // what else the browser says is for programmers
       }
       if (!answer) throw new PhotoError(api.runtime?.id ? "lost" : "reload");
       if (answer.error) throw new PhotoError(answer.error.code, answer.error.message);
@@ -92,7 +94,7 @@
     function tellCount() {
       clearTimeout(counting);
       counting = 0;
-      const photos = [...picks.values()].flatMap((pick) => pick.photos);
+      const photos = allPhotos();
       const failed = photos.filter(({ isOpen }) => isOpen).length;
       const tally = { pending: photos.filter(({ isFinal, isOpen }) => !isFinal && !isOpen).length, failed, done };
       if (JSON.stringify(tally) === lastCount) return;
@@ -170,7 +172,7 @@
         overlay.stepBack();
         if (picks.size === 0) sendOutbox();
       },
-      "submit-held": () => overlay.notice("submit_held"),
+      "submit-held": () => overlay.notice(allPhotos().some(({ isOpen }) => isOpen) ? "submit_waits" : "submit_held"),
       "folder-held": () => overlay.notice("folder_held"),
       "field-gone": () => overlay.notice("field_gone"),
     };
@@ -200,6 +202,7 @@
       watchLeaving();
     });
 
+    ask("words").then(globalThis.pmask.card.keepWords).catch(() => {});
     line.onmessage = ({ data }) => messages[data.name]?.(data);
     return { notice: (key) => overlay.notice(key), warm };
   }

@@ -239,6 +239,16 @@ async def test_the_form_is_held_while_a_photo_is_pending(guarded, daemon, demo, 
     assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
 
 
+async def test_a_form_is_told_that_a_photo_waits_for_the_person(guarded, daemon, demo, photos):
+    """Told that it is still being protected, one would wait for ever."""
+    page = await guarded.open(demo.url())
+    await daemon.stop()
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("not running")
+    await page.click("document.querySelector('form button')")
+    await Card(page).wait_for("Not sent yet: a photo is waiting for your decision.")
+
+
 async def test_a_form_that_is_read_too_early_is_said(guarded, daemon, demo, photos):
     """A page that sends `FormData` of its own accord sends it without the photo, and no browser lets us hold that."""
     page = await guarded.open(demo.url())

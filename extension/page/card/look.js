@@ -95,7 +95,7 @@
       font-size: 12px; font-weight: 600; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; color: #fff;
       background: rgb(15 60 56 / .85); }
     .view .steps { display: flex; align-items: center; gap: 2px; color: var(--quiet); font-size: 13px; }
-    button.step { min-width: 32px; font-size: 17px; line-height: 1; text-decoration: none; }
+    button.plain.step { min-width: 32px; font-size: 17px; line-height: 1; text-decoration: none; }
     li[aria-current] { box-shadow: inset 3px 0 var(--accent); }
     .view .showing-original figcaption { background: rgb(120 53 15 / .9); }
     button { font: inherit; font-size: 13px; font-weight: 550; min-height: 32px; padding: 4px 10px; white-space: nowrap; color: var(--ink);

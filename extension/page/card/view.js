@@ -107,6 +107,8 @@
       this.change.hidden = this.isReview; // its own buttons are nearer
       this.row.element.setAttribute("aria-current", "true");
       this.element.hidden = false;
+      const { element } = this.row;
+      element.parentNode.scrollTop = element.offsetTop - element.parentNode.offsetTop; // its buttons beside the picture
       if (isShown) this.#step(-this.#look);
     }
 
