@@ -86,7 +86,7 @@ test("a page may ask what pages need, and nothing else", async () => {
     assert.equal(mayAsk(entry, { ...page, id: "another" }, ours), false, name);
   }
   const fromPages = Object.keys(MESSAGES).filter((name) => MESSAGES[name].from !== "extension");
-  assert.deepEqual(fromPages.sort(), ["cancel", "count", "desk", "ended", "follow", "openOptions", "protect", "result", "state", "warm"]);
+  assert.deepEqual(fromPages.sort(), ["cancel", "count", "desk", "ended", "follow", "openOptions", "protect", "result", "state", "warm", "words"]);
   assert.equal((await answer({ name: "unpair" }, page)).error.message, "not allowed");
   assert.equal((await answer({ name: "toString" }, options)).error.message, "not allowed");
   assert.equal((await answer(undefined, options)).error.message, "not allowed");
