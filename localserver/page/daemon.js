@@ -22,6 +22,7 @@ const KEPT_AS = "pmask-pairing";
 const WAIT_S = 2; // a browser opens six connections to a host for all its tabs: whatever else they ask waits for one
 const SHORT_MS = 10_000;
 const BODY_MS = 90_000; // a large photo over loopback while the processor is busy
+const UNPAIRED = ["not_paired", "unauthorised", "forbidden_origin"]; // answers that end a pairing
 
 /** An expected failure: the daemon's code, or daemon_off, not_pmask, impostor, not_paired, wrong_version, timeout. */
 export class DaemonError extends Error {
@@ -89,8 +90,9 @@ export function isPaired() {
   return pairing() !== null;
 }
 
-export function forget() {
-  sessionStorage.removeItem(KEPT_AS);
+/** Forgets this tab's pairing, unless it has another one by now. */
+function forget(token) {
+  if (pairing()?.token === token) sessionStorage.removeItem(KEPT_AS);
 }
 
 /** Exchanges the code that `pmask-server pair` shows for a token. */
@@ -103,22 +105,33 @@ export async function pair(code, name) {
 
 /** Ends this tab's pairing, at the daemon too if it is there. */
 export async function unpair() {
+  const own = pairing();
   await paired(ROUTES.leave).catch(() => {});
-  forget();
+  forget(own?.token);
 }
 
-/**
- * A request with the token. Before that, whoever listens on the port now must prove that it knows the token: the daemon
- * may have ended since this page was loaded, and another program may have its port.
- */
+/** A request with the token, to whoever has proved that it knows it. A pairing that is not known any more is forgotten. */
 async function paired(route, how = {}) {
   const own = pairing();
   if (own === null) throw new DaemonError("not_paired");
+  try {
+    await prove(own);
+    return await request(route, { ...how, token: own.token });
+  } catch (error) {
+    if (UNPAIRED.includes(error.code)) forget(own.token);
+    throw error;
+  }
+}
+
+/**
+ * Whoever listens on the port now must prove that it knows the token before it is sent: the daemon may have ended since
+ * this page was loaded, and another program may have its port.
+ */
+async function prove({ token, id }) {
   const challenge = hex(crypto.getRandomValues(new Uint8Array(32)));
-  const { proof } = await health({ client: own.id, challenge });
+  const { proof } = await health({ client: id, challenge });
   if (proof === undefined) throw new DaemonError("not_paired");
-  if (proof !== (await proofOf(own.token, challenge, location.port))) throw new DaemonError("impostor");
-  return request(route, { ...how, token: own.token });
+  if (proof !== (await proofOf(token, challenge, location.port))) throw new DaemonError("impostor");
 }
 
 /** @returns {Promise<object>} defaults, ranges, recognisers, uploads, devices, limits */

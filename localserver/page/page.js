@@ -2,7 +2,7 @@
 
 import * as daemon from "./daemon.js";
 import { isPicture, Photo, Photos } from "./photos.js";
-import { counted, errorWords, presetWords, stateWords, tallyWords, unreadWords, verdictWords, zoomWords } from "./words.js";
+import { counted, errorWords, heldWords, presetWords, stateWords, tallyWords, unreadWords, verdictWords, zoomWords } from "./words.js";
 import { zip } from "./zip.js";
 
 const $ = (id) => document.getElementById(id);
@@ -17,7 +17,7 @@ const cards = new Map();
 const photos = new Photos((photo) => {
   draw(photo);
   drawSummary();
-});
+}, drawHold);
 /** @type {Record<string, {delta: number, omega: number}>} the daemon's, the finest first */
 let presets = {};
 let leftOut = 0;
@@ -52,18 +52,14 @@ async function enter() {
   try {
     drawOptions(await daemon.options());
   } catch (error) {
-    if (["not_paired", "unauthorised", "forbidden_origin"].includes(error.code)) {
-      daemon.forget();
-      return ask(error);
-    }
-    return trouble(errorWords(error));
+    return daemon.isPaired() ? trouble(errorWords(error)) : ask(error);
   }
   $("trouble").hidden = true;
   $("pairing").hidden = true;
   $("work").hidden = $("unpair").hidden = false;
 }
 
-/** Asks for a code. Photos that are listed stay: they can be tried again afterwards. */
+/** Asks for a code. Photos that are listed stay, and go on afterwards. */
 function ask(error = null) {
   $("pairing").hidden = false;
   $("unpair").hidden = true;
@@ -176,10 +172,6 @@ function draw(photo) {
   if (state === "done" && !card.classList.contains("ready")) drawResult(photo, card, part);
   if (state !== "done" && card.classList.contains("ready")) dropResult(card, part);
   if (card.contains(focused) && !focused.checkVisibility()) card.focus({ preventScroll: true }); // else the page's top has it
-  if (["not_paired", "unauthorised"].includes(photo.error?.code)) {
-    daemon.forget();
-    ask(photo.error);
-  }
 }
 
 function makeCard(photo) {
@@ -318,7 +310,15 @@ function drawSummary() {
   $("summary").textContent = `${parts.join(", ")}.`;
   $("bar").hidden = photos.all.length === 0 && leftOut === 0;
   $("cancel-all").hidden = under < 2;
+  $("retry-all").hidden = failed < 2;
   $("download-all").hidden = done < 2 || under > 0;
+}
+
+/** What keeps all photos waiting; null: nothing any more. */
+function drawHold(error) {
+  if (error && !daemon.isPaired()) ask(error);
+  $("hold").hidden = error === null || !daemon.isPaired();
+  $("hold").textContent = error ? heldWords(error) : "";
 }
 
 // --- the list as a whole
@@ -388,6 +388,7 @@ $("photos-input").addEventListener("change", (event) => chosen(event.target, tru
 $("folder-input").addEventListener("change", (event) => chosen(event.target, false));
 $("download-all").addEventListener("click", downloadAll);
 $("cancel-all").addEventListener("click", () => photos.all.forEach((photo) => photos.cancel(photo)));
+$("retry-all").addEventListener("click", () => photos.all.forEach((photo) => photo.state === "failed" && photos.retry(photo)));
 $("clear").addEventListener("click", clear);
 
 // Anywhere on the page: a photo that misses the frame must not replace the page.

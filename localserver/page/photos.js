@@ -7,6 +7,13 @@ const AT_ONCE = 2;
 const RETRY_S = 3;
 /** Unanswered questions after which a photo at the daemon is given up: a machine may be busy, or have slept. */
 const MOST_UNANSWERED = 3;
+/** A daemon that was started anew knows nothing of a job, and one that ends cancels it. */
+const LOST = ["not_found", "cancelled"];
+/** Failures of the way to the daemon, not of the photo, which waits until the daemon is there again. */
+const HELD = ["daemon_off", "not_pmask", "impostor", "not_paired", "unauthorised", "timeout", ...LOST];
+const LOOK_S = 2;
+/** Times that the daemon may lose one photo: it may be this photo of which it dies. */
+const MOST_LOST = 3;
 const ENDED = ["done", "failed", "cancelled"];
 const PICTURE = /\.(avif|bmp|gif|heic|heif|jfif|jpe?g|mpo|png|tiff?|webp)$/i;
 
@@ -28,6 +35,7 @@ export class Photo {
   report = null;
   result = null;
   error = null;
+  lost = 0; // times that the daemon had it and was gone
   stop = new AbortController();
 
   /** @param {File} file @param {string} path @param {string} preset its name @param {object} choices of PROTOCOL.md */
@@ -47,14 +55,18 @@ export class Photo {
   }
 }
 
-/** All photos. `onChange(photo)` is called at each change of one. */
+/** All photos. */
 export class Photos {
   #running = 0;
+  #held = false;
   all = [];
 
-  /** @param {(photo: Photo) => void} onChange */
-  constructor(onChange) {
-    this.onChange = onChange;
+  /**
+   * @param {(photo: Photo) => void} onChange called at each change of one
+   * @param {(error: daemon.DaemonError | null) => void} onHold called with what keeps all from the daemon, null once it is over
+   */
+  constructor(onChange, onHold) {
+    Object.assign(this, { onChange, onHold });
   }
 
   add(photo) {
@@ -73,7 +85,7 @@ export class Photos {
   retry(photo, preset = photo.preset, choices = photo.choices) {
     if (!photo.ended) return;
     photo.stop = new AbortController();
-    const fresh = { stage: null, progress: 0, faces: null, eta: null, report: null, result: null, error: null };
+    const fresh = { stage: null, progress: 0, faces: null, eta: null, report: null, result: null, error: null, lost: 0 };
     this.#set(photo, { ...fresh, preset, choices, state: "waiting" });
     this.#next();
   }
@@ -89,7 +101,7 @@ export class Photos {
   }
 
   #next() {
-    while (this.#running < AT_ONCE) {
+    while (!this.#held && this.#running < AT_ONCE) {
       const photo = this.all.find(({ state }) => state === "waiting");
       if (!photo) return;
       this.#running++;
@@ -114,11 +126,30 @@ export class Photos {
       const result = await daemon.jobResult(id, signal);
       say({ state: "done", report: job.report, faces: job.report.faces.length, result });
     } catch (error) {
-      say({ state: "failed", error: error instanceof DOMException ? { code: "unreadable" } : error });
+      if (id !== null || error.code === "timeout") photo.lost++;
+      if (!signal.aborted && HELD.includes(error.code) && photo.lost < MOST_LOST) this.#wait(photo, error);
+      else say({ state: "failed", error: error instanceof DOMException ? { code: "unreadable" } : error });
     } finally {
       // What the daemon holds is no longer needed; when it cannot be told so, it forgets in minutes.
       if (id !== null) await daemon.cancelJob(id).catch(() => {});
     }
+  }
+
+  /** Puts a photo back, and sends none until the daemon has been found in order. */
+  async #wait(photo, error) {
+    this.#set(photo, { state: "waiting", stage: null, progress: 0, faces: null, eta: null });
+    if (this.#held) return;
+    this.#held = true;
+    let said = LOST.includes(error.code) ? error.code : null; // of that, nobody need hear unless something else is found
+    for (let wrong = error; wrong && this.all.some(({ state }) => state === "waiting"); ) {
+      if (wrong.code !== said) this.onHold(wrong);
+      said = wrong.code;
+      await pause(LOOK_S);
+      wrong = await daemon.options().then(() => null, (found) => found);
+    }
+    this.#held = false;
+    this.onHold(null);
+    this.#next();
   }
 
   /** Hands the photo over, again while the daemon has no room. Never cut short: a job without its id could not be cancelled. */
@@ -143,11 +174,11 @@ export class Photos {
   }
 }
 
-/** Lets so many seconds pass. Rejects as soon as the signal is aborted: nobody waits for a photo that was cancelled. */
-function pause(seconds, signal) {
+/** Lets so many seconds pass. Rejects as soon as a signal is aborted: nobody waits for a photo that was cancelled. */
+function pause(seconds, signal = null) {
   return new Promise((resolve, reject) => {
-    signal.throwIfAborted();
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    signal?.throwIfAborted();
+    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
     setTimeout(resolve, seconds * 1000);
   });
 }

@@ -19,13 +19,14 @@ const STATES = {
 
 const PAIR_AGAIN = "Run “pmask-server pair” in a terminal and type its code at the top of this page.";
 const CURES = {
-  daemon_off: ["PMask's server is not running", "Start it with “pmask-server run”, then try again."],
+  daemon_off: ["PMask's server is not running", "Start it with “pmask-server run”."],
   not_pmask: ["Another program answers on PMask's port", "It did not get the photo. Stop it, or give PMask's server another port."],
   impostor: ["The server could not prove who it is", "It did not get the photo. Stop the program that took PMask's port."],
   not_paired: ["This tab is not paired", PAIR_AGAIN],
   unauthorised: ["This tab is no longer paired", PAIR_AGAIN],
   wrong_version: ["The server is of another version than this page", "Reload this page."],
-  timeout: ["PMask's server does not answer", "It may be overloaded. Try again, or start it anew."],
+  timeout: ["PMask's server does not answer", "It may be overloaded. If that lasts, start it anew."],
+  not_found: ["PMask's server lost the photo", "It was started anew meanwhile. Try again."],
   bad_code: ["This code is wrong, used, or too old", "A code is good once and for two minutes. Make a new one with “pmask-server pair”."],
   too_many_attempts: ["Too many wrong codes", "Wait a minute, then make a new code with “pmask-server pair”."],
   out_of_memory: ["Not enough memory for this photo", "Close other programs, or choose a smaller photo."],
@@ -56,6 +57,12 @@ export function counted(count, one, many = `${one}s`) {
 export function errorWords(error) {
   const [title, cure] = CURES[error.code] ?? UNKNOWN;
   return { title, cure: CURES[error.code] || !error.message ? cure : `${error.message}. ${cure}` };
+}
+
+/** What is said while photos wait for a daemon that is not there, or is not ours. */
+export function heldWords(error) {
+  const { title, cure } = errorWords(error);
+  return `${title}. ${cure} The photos wait, and go on by themselves.`;
 }
 
 /** What is said where so many files could not be read. @returns {{title: string, cure: string}} */

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from stage import PATIENCE_S, FakeEngine, mark
 
-from localserver.errors import QueueFull
+from localserver.errors import NotFound, QueueFull
 from localserver.jobs import Job, JobQueue
 from pmask.errors import OutOfMemory
 from pmask.options import PRESETS
@@ -570,7 +570,6 @@ async def test_a_revoked_tab_asks_for_a_code_and_keeps_its_photos(page, running,
     await page.evaluate(f"document.getElementById('code').value = '{running.clients.new_code()}'")
     await page.click(button("Pair"))
     await page.wait_for("document.getElementById('pairing').hidden")
-    await page.click(button("Try again"))
     await said(page, "2 faces protected")
 
 
@@ -634,14 +633,45 @@ async def test_a_squatters_service_worker_goes(browser, running):
     await open_paired(browser, running)
 
 
-async def test_a_daemon_that_is_off_is_said(page, running, photos):
-    """And its photo is tried again once it is back."""
-    await running.stop()
+async def test_a_daemon_that_ends_loses_no_photo(page, running, photos, engine):
+    """An update or a crash in the midst of a folder: nobody is asked for a click per photo, and what is done stays."""
     await page.set_files(PHOTOS, [photos["eileen.jpg"]])
-    await said(page, "PMask's server is not running")
-    await running.start()
-    await page.click(button("Try again"))
     await said(page, "2 faces protected")
+    engine.seconds = 300
+    await page.set_files(PHOTOS, [photos[name] for name in ("käthe.png", "third.webp", "eileen.jpg", "phone.heic")])
+    await said(page, "Hiding the signatures")
+    await running.stop()
+    await said(page, "PMask's server is not running. Start it with “pmask-server run”. The photos wait")
+    await page.wait_for("document.querySelectorAll('.photo[data-state=waiting]').length === 4")
+    engine.seconds = 0
+    await running.start()
+    await said(page, "5 of 5 photos done.")
+    assert await page.evaluate("document.getElementById('hold').hidden")
+
+
+async def test_a_photo_of_which_the_daemon_dies_is_given_up(page, photos, monkeypatch):
+    """Its job is gone whenever it was at work: to send it for ever would keep all others back."""
+    lost = set()
+
+    def lose(self, client_id, job_id):
+        lost.add(job_id)
+        raise NotFound("no such job")
+
+    monkeypatch.setattr(JobQueue, "get", lose)
+    await page.set_files(PHOTOS, [photos["eileen.jpg"]])
+    await said(page, "1 failed")
+    await said(page, "PMask's server lost the photo")
+    assert 3 == len(lost)
+
+
+async def test_what_failed_is_tried_again_together(page, photos, engine):
+    """A folder that failed for one reason would ask for a click a photo."""
+    engine.error = OutOfMemory("too large")
+    await page.set_files(PHOTOS, [photos["eileen.jpg"], photos["käthe.png"], photos["third.webp"]])
+    await said(page, "0 of 3 photos done, 3 failed.")
+    engine.error = None
+    await page.click(button("Try all again"))
+    await said(page, "3 of 3 photos done.")
 
 
 async def test_the_browser_refuses_what_the_policy_forbids(page):
