@@ -32,7 +32,7 @@ from demo.server import RECEIVED, create_demo_app
 from PIL import Image
 from run import has_display, parser
 from setup_environment import ROOT
-from steps import Failed, Step, step
+from steps import Failed, Step, print_anything, step
 
 from pmask import images, store
 from pmask.errors import PMaskError
@@ -82,6 +82,7 @@ class Outcome:
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code."""
+    print_anything()
     args = parser().parse_args(argv)
     try:
         OUT.mkdir(exist_ok=True)

@@ -5,14 +5,13 @@ browser with the extension loaded and paired. Without a display it does the same
 in the demo page, and says what happened to it. Only the standard library; `demo_run.py` runs in the environment.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import python_version  # noqa: F401 (first of ours: it ends this program under an old Python, which cannot read the others)
 import setup_environment
 from steps import Failed
 

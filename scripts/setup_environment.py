@@ -8,10 +8,13 @@ constraints.txt change.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -19,10 +22,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from steps import Failed, Step, run, step
+from python_version import OLDEST_PYTHON
+from steps import Failed, Step, print_anything, run, step
 
 ROOT = Path(__file__).resolve().parent.parent
-OLDEST_PYTHON = (3, 10)
 EXTRAS = ("demo", "dev", "evaluate")
 """What pyproject.toml names: the sample photo; all tests and checks; `pmask evaluate`."""
 STAMP = "pmask-environment.json"
@@ -58,7 +61,7 @@ def is_ready(root: Path, extras: Collection[str]) -> bool:
 
 def ensure(extras: Collection[str] = (), root: Path = ROOT) -> Path:
     """The Python of `.venv`, after making or renewing the environment where it is needed. Raises Failed."""
-    check_python(sys.version_info[:2])
+    check_machine(platform.machine())
     venv = root / ".venv"
     if is_ready(root, extras):
         print(f"- Python environment: {venv} is up to date")
@@ -77,11 +80,18 @@ def ensure(extras: Collection[str] = (), root: Path = ROOT) -> Path:
     return python_of(venv)
 
 
-def check_python(version: tuple[int, ...]) -> None:
-    """Raises Failed for a Python that is too old."""
-    if version < OLDEST_PYTHON:
-        found, oldest = (".".join(map(str, numbers)) for numbers in (version, OLDEST_PYTHON))
-        raise Failed(f"PMask needs Python {oldest} or newer, and this is Python {found} ({sys.executable}).")
+def check_machine(machine: str) -> None:
+    """Raises Failed for a Python that PyTorch is not made for. machine: as platform.machine() has it."""
+    if sys.platform == "darwin" and machine == "x86_64":
+        raise Failed(
+            "PyTorch is no longer made for Macs with an Intel processor, and PMask needs it. On a Mac with Apple's own "
+            f"processor this Python ({sys.executable}) is one for Intel: take one for Apple silicon."
+        )
+    if sys.platform == "win32" and machine == "ARM64":
+        raise Failed(
+            f"OpenCV and PyTorch are not made for this Python ({sys.executable}), which is one for ARM processors: "
+            "install Python's 64-bit x64 version, which runs on Windows for ARM as well."
+        )
 
 
 def _works(venv: Path) -> bool:
@@ -137,9 +147,10 @@ def _install(root: Path, extras: Sequence[str], uv: str | None, one: Step) -> No
     what = ["-c", "constraints.txt", "-e", project]
     if uv is None:
         uv = _fetched_uv(root, one)
+    indexes = pips_indexes()
     for build in torch_builds() if uv else []:
         try:
-            run([str(uv), "pip", "install", "--python", python, *build, *what], one, cwd=root)
+            run([str(uv), "pip", "install", "--python", python, *build, *what], one, cwd=root, env=indexes)
             return
         except (Failed, OSError):
             one.say(f"uv failed{' with ' + ' '.join(build) if build else ''}; trying another way")
@@ -151,6 +162,20 @@ def _install(root: Path, extras: Sequence[str], uv: str | None, one: Step) -> No
             f"{error}\nPMask's packages could not be installed into {venv}, neither by uv nor by pip. Check the "
             "network and the free disk space (PyTorch may need several GB), then run this again."
         ) from None
+
+
+def pips_indexes() -> dict[str, str]:
+    """uv's variables for the package indexes that pip is told to use, by a file or the environment: uv reads neither
+    (https://docs.astral.sh/uv/pip/compatibility/), and PyPI may be blocked here."""
+    if any(name in os.environ for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")):
+        return {}
+    said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
+    found: dict[str, str] = {}
+    for place in ("global", "install", ":env:"):  # each stronger than the one before
+        for name, variable in (("index-url", "UV_DEFAULT_INDEX"), ("extra-index-url", "UV_INDEX")):
+            if line := re.search(rf"^{place}\.{name}='(.*)'$", said, re.MULTILINE):
+                found[variable] = line[1].replace("\\n", " ").strip()
+    return found
 
 
 def _fetched_uv(root: Path, one: Step) -> str | None:
@@ -168,14 +193,15 @@ def hand_over(python: Path, arguments: Sequence[str]) -> NoReturn:
     sys.stdout.flush()
     if os.name == "posix":
         os.execv(str(python), [str(python), *arguments])
-    try:
-        sys.exit(subprocess.call([str(python), *arguments]))
-    except KeyboardInterrupt:  # the child had it too, and cleaned up
-        sys.exit(130)
+    child = subprocess.Popen([str(python), *arguments])
+    while True:  # subprocess.call would kill the child, which had the same Ctrl-C, in the midst of its cleaning up
+        with contextlib.suppress(KeyboardInterrupt):
+            sys.exit(child.wait())
 
 
 def main() -> int:
     """Makes the environment with the extras that are named; returns the exit code."""
+    print_anything()
     parser = argparse.ArgumentParser(description="Makes PMask's Python environment, .venv, or brings it up to date.")
     parser.add_argument("extras", nargs="*", metavar="EXTRA", help=f"what else to install: {', '.join(EXTRAS)}")
     extras = parser.parse_args().extras

@@ -6,6 +6,7 @@ Only the standard library: `setup_environment.py` prints with it before anything
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import subprocess
@@ -22,7 +23,6 @@ QUIET_S = 10.0
 """Seconds between signs of life where nothing can be redrawn, as in a log."""
 KEPT_LINES = 25
 """Lines of a failed command's output that are shown."""
-CLEAR = "\r\033[K"
 
 
 class Failed(Exception):
@@ -61,20 +61,34 @@ class Step:
         self._ended.set()
         self._thread.join()
         detail = f": {self.detail}" if self.detail and ended == "done" else ""
-        head = f"{CLEAR}- {self.title} ... " if self._redraws else "  "
+        if self._redraws:
+            self._redraw("")
+        head = f"- {self.title} ... " if self._redraws else "  "
         self._print(f"{head}{ended} in {self.seconds:.1f} s{detail}")
 
     def _tick(self) -> None:
         while not self._ended.wait(TICK_S if self._redraws else QUIET_S):
             if self._redraws:
-                line = f"- {self.title} ... {self.seconds:.0f} s  {self.detail}"
-                self._out.write(CLEAR + line[: shutil.get_terminal_size().columns - 1])
-                self._out.flush()
+                self._redraw(f"- {self.title} ... {self.seconds:.0f} s  {self.detail}")
             else:
                 self._print(f"  {self.seconds:.0f} s  {self.detail}".rstrip())
 
+    def _redraw(self, line: str) -> None:
+        """Puts this in the line's place, and the cursor at its beginning. By spaces: Windows' classic console prints
+        the control sequence that clears a line."""
+        width = shutil.get_terminal_size().columns - 1
+        self._out.write(f"\r{line[:width]:{width}}\r")
+        self._out.flush()
+
     def _print(self, line: str) -> None:
         print(line, file=self._out, flush=True)
+
+
+def print_anything() -> None:
+    """From now on "?" stands for what the output's encoding does not know: into a file Windows writes few letters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @contextlib.contextmanager

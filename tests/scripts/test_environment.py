@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -14,7 +18,17 @@ import check
 import pytest
 import run
 import setup_environment
-from setup_environment import ROOT, STAMP, check_python, ensure, is_ready, python_of, torch_builds, wanted
+from setup_environment import (
+    ROOT,
+    STAMP,
+    check_machine,
+    ensure,
+    is_ready,
+    pips_indexes,
+    python_of,
+    torch_builds,
+    wanted,
+)
 from steps import Failed
 
 
@@ -42,6 +56,17 @@ def test_what_decides_the_versions_decides_the_environment(root, name):
     """A changed pin that is not installed would be tested by nobody."""
     (root / name).write_text("changed")
     assert not is_ready(root, ["demo"])
+
+
+def test_what_the_output_cannot_spell_is_printed_all_the_same(root):
+    """Into a file or pipe Windows writes its code page, and a person's folder may have any name."""
+    copy = shutil.copytree(root, root / "Иван")
+    shutil.copytree(ROOT / "scripts", copy / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / ".venv" / STAMP).write_text(json.dumps({"wanted": wanted(copy), "extras": []}))
+    command = [sys.executable, copy / "scripts" / "setup_environment.py"]
+    ended = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "cp1252"})
+    assert (0, b"") == (ended.returncode, ended.stderr)
+    assert b"????" in ended.stdout
 
 
 def test_extras_add_up(root):
@@ -109,7 +134,7 @@ def test_an_installer_that_fails_is_followed_by_the_next(root, monkeypatch, work
     (root / ".venv" / "pyvenv.cfg").touch()
     tried = []
 
-    def run(command, one, *, cwd):
+    def run(command, one, *, cwd, env=None):
         words = [str(word) for word in command]
         if "ensurepip" in words or words[:2] == ["uv", "venv"]:
             return
@@ -133,6 +158,21 @@ def test_an_installer_that_fails_is_followed_by_the_next(root, monkeypatch, work
     assert ways == tried
 
 
+def test_uv_uses_the_indexes_that_pip_is_told_to_use(monkeypatch, tmp_path):
+    """A company's mirror, where PyPI is out of reach: uv reads nothing of pip's settings."""
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / "pip.conf"
+    file.write_text("[global]\nindex-url = https://a.test/simple\nextra-index-url = https://b.test\n  https://c.test\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
+    more = {"UV_INDEX": "https://b.test https://c.test"}
+    assert {"UV_DEFAULT_INDEX": "https://a.test/simple", **more} == pips_indexes()
+    monkeypatch.setenv("PIP_INDEX_URL", "https://d.test/simple")
+    assert {"UV_DEFAULT_INDEX": "https://d.test/simple", **more} == pips_indexes()
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://e.test/simple")
+    assert {} == pips_indexes()
+
+
 def test_the_extras_are_those_of_the_project():
     """A mistyped one would be installed as nothing, and stamped as there."""
     known = importlib.metadata.metadata("pmask").get_all("Provides-Extra")
@@ -149,8 +189,56 @@ def test_what_is_no_extra_installs_nothing(monkeypatch, words, code):
 
 
 def test_an_old_python_is_refused_with_its_version():
-    with pytest.raises(Failed, match=r"needs Python 3\.10 or newer, and this is Python 3\.9 "):
-        check_python((3, 9))
+    """In words: what it cannot read, it would call a syntax error. `python3` is 3.6 on what is still in use."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); sys.version_info = (3, 6, 9)\n"
+        f"import runpy; runpy.run_path({str(ROOT / 'scripts' / 'run.py')!r}, run_name='__main__')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert 1 == ended.returncode
+    assert f"PMask needs Python 3.10 or newer, and this is Python 3.6 ({sys.executable}).\n" == ended.stderr
+    for name in ("run.py", "python_version.py"):
+        text = (ROOT / "scripts" / name).read_text(encoding="utf-8")
+        ast.parse(text, feature_version=(3, 7))  # the oldest that is known there
+        assert "from __future__ import annotations" not in text, "3.6 does not know it"
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "said"),
+    [
+        ("darwin", "x86_64", "no longer made for Macs with an Intel processor"),
+        ("win32", "ARM64", "install Python's 64-bit x64 version"),
+        ("darwin", "arm64", None),
+        ("win32", "AMD64", None),
+        ("linux", "x86_64", None),
+    ],
+)
+def test_a_machine_that_pytorch_is_not_made_for_is_refused(monkeypatch, system, machine, said):
+    """An installer would look for what is not there, and its failure would be taken for the network's."""
+    monkeypatch.setattr(sys, "platform", system)
+    with pytest.raises(Failed, match=said) if said else contextlib.nullcontext():
+        check_machine(machine)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a Ctrl-C as a terminal does")
+def test_what_was_handed_over_to_may_clean_up_after_ctrl_c():
+    """As on Windows, where the parent waits: it must not kill the child, whose browser and daemon would stay behind."""
+    child = (
+        "import time\n"
+        "try: print('ready', flush=True); time.sleep(60)\n"
+        "except KeyboardInterrupt: time.sleep(0.6); print('cleaned up'); raise SystemExit(7)"
+    )
+    parent = (
+        f"import os, sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import setup_environment\n"
+        "from types import SimpleNamespace\n"
+        "setup_environment.os = SimpleNamespace(name='nt')\n"
+        f"setup_environment.hand_over(sys.executable, ['-c', {child!r}])"
+    )
+    command = [sys.executable, "-c", parent]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert "ready\n" == process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        assert ("cleaned up\n", 7) == (process.stdout.read(), process.wait())
 
 
 def test_before_the_environment_only_the_standard_library_is_there():

@@ -44,6 +44,8 @@ def test_a_terminal_gets_one_line_that_counts(monkeypatch):
     one.end("done")
     assert 1 == out.getvalue().count("\n")
     assert "0 s  boiling" in out.getvalue()
+    assert "\033" not in out.getvalue(), "Windows' classic console prints it as it stands"
+    assert out.getvalue().rpartition("\r")[2].startswith("- Making tea ... done in 0.")
 
 
 def test_a_failure_is_said(capsys):
