@@ -33,15 +33,18 @@ POLL_S = 0.05
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FIREFOX_NAMES = ("firefox-esr", "firefox")
-USUAL_PLACES = {
+USUAL_PLACES = {  # ~: the person's own folder
     "chromium": (
         "/Applications/Chromium.app/Contents/MacOS/Chromium",
         "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+        "~/Applications/Chromium.app/Contents/MacOS/Chromium",
+        r"~\AppData\Local\Chromium\Application\chrome.exe",
         r"C:\Program Files\Chromium\Application\chrome.exe",
         r"C:\Program Files\Google\Chrome\Application\chrome.exe",
     ),
     "firefox": (
         "/Applications/Firefox.app/Contents/MacOS/firefox",
+        "~/Applications/Firefox.app/Contents/MacOS/firefox",
         r"C:\Program Files\Mozilla Firefox\firefox.exe",
     ),
 }
@@ -58,7 +61,9 @@ def find_browser(kind: Kind | None = None) -> tuple[Kind, Path] | None:
     for candidate, names in (("chromium", CHROMIUM_NAMES), ("firefox", FIREFOX_NAMES)):
         if kind not in (None, candidate):
             continue
-        paths = [shutil.which(name) for name in names] + list(USUAL_PLACES[candidate])
+        paths = [shutil.which(name) for name in names] + [
+            os.path.expanduser(place) for place in USUAL_PLACES[candidate]
+        ]
         for path in paths:
             if path and Path(path).exists():
                 return candidate, Path(path)  # type: ignore[return-value]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -142,6 +143,16 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo_run, "OUT", tmp_path / "out")
     assert 1 == demo_run.main(["--no-browser"])
     assert str(tmp_path / "out") in capsys.readouterr().err
+
+
+def test_a_browser_in_the_persons_own_folder_is_found(tmp_path, monkeypatch):
+    """Where Chromium installs itself on Windows, and whoever may not write to /Applications puts it on macOS."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    firefox = tmp_path / "Applications/Firefox.app/Contents/MacOS/firefox"
+    firefox.parent.mkdir(parents=True)
+    firefox.touch()
+    assert ("firefox", firefox) == browsers.find_browser("firefox")
 
 
 async def test_a_comma_in_the_path_of_the_extension_is_said(tmp_path):
