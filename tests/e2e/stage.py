@@ -24,7 +24,7 @@ from localserver.jobs import EngineStatus
 from localserver.results import Protection
 from pmask.errors import Cancelled, PMaskError
 from pmask.options import MaskOptions
-from pmask.report import Progress
+from pmask.report import BARE, Progress, Verdict
 
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "extension"
@@ -87,8 +87,14 @@ class FakeEngine:
         if options.look and found:
             report = {"status": "looked", "faces": [], "found": found, "seconds": 0.1, "judged": None}
             return Protection(data=b"", report=report)
-        verdict = {"sentence": "sface no longer matches it", "angle": 99.6, "threshold": 68.8}
-        face = {"converged": False, "ssim": 0.97, "verdicts": [verdict]}
+        verdicts = [
+            verdict.to_json()
+            for verdict in (
+                Verdict(recogniser="sface", in_team=True, upload=BARE, angle=99.6, threshold=68.8, nearest_other=110),
+                Verdict(recogniser="dlib", in_team=False, upload="instagram", angle=30, threshold=22, nearest_other=21),
+            )
+        ]
+        face = {"converged": False, "ssim": 0.97, "verdicts": verdicts}
         kept = [box for box in found if tuple(box) not in options.leave_out]
         faces = [{**face, "box": box, "hidden": False, "matched": i < self.matched} for i, box in enumerate(kept)]
         status = "protected" if faces else "no_face"

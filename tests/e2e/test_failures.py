@@ -146,6 +146,8 @@ async def test_the_result_says_what_recognisers_say(page, daemon, demo, photos):
     assert "sface" not in said
     await card.ask("function () { this.querySelector('details').open = true }")
     await card.wait_for("Face 2: sface no longer matches it (100 degrees; a match is under 69)")
+    said = "dlib (never saw the mask) no longer matches it after Instagram; a stranger looks more alike (30 degrees"
+    assert said in await card.text()
 
 
 async def test_the_result_warns_of_a_recogniser_that_still_matches(page, daemon, demo, photos):

@@ -136,7 +136,8 @@
       const notes = (report?.warnings ?? []).map((note) => h("p", { class: "detail" }, note));
       if (!summary.judged) return notes;
       const faces = report?.faces ?? [];
-      const lines = faces.flatMap(({ verdicts }, i) => verdicts.map((verdict) => h("p", {}, verdictWords(verdict, i, faces.length))));
+      const sentence = (verdict, face) => h("p", {}, verdictWords(verdict, summary.judged.upload, face, faces.length));
+      const lines = faces.flatMap(({ verdicts }, i) => verdicts.map((verdict) => sentence(verdict, i)));
       const judged = h("details", { class: "detail" }, h("summary", {}, judgedWords(summary.judged)), h("div", {}, ...lines));
       return [judged, ...notes];
     }

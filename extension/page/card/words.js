@@ -5,6 +5,7 @@
 
   const api = globalThis.browser ?? globalThis.chrome;
 
+  const BARE = "bare"; // a verdict on the photo as it is delivered
   const KEPT = new Map(); // key -> its sentence, with HOLES for values
   const HOLES = ["\ue000", "\ue001", "\ue002", "\ue003"]; // for private use, so in no sentence
 
@@ -51,9 +52,13 @@
     return words("judged_all", fooled, recognisers, upload, unseen);
   }
 
-  /** One recogniser on one face: its sentence, and the figures behind it. */
-  function verdictWords({ sentence, angle, threshold }, face, faces) {
-    const said = words("judged_figures", sentence, Math.round(angle), Math.round(threshold));
+  /** One recogniser on one face, and the figures behind it. @param {object} verdict of the job's report @param {string} upload its title */
+  function verdictWords(verdict, upload, face, faces) {
+    const { recogniser, in_team: isInTeam, matches, angle, threshold, nearest_other: stranger } = verdict;
+    let said = words(matches ? "verdict_match" : "verdict_none", isInTeam ? recogniser : words("verdict_unseen", recogniser));
+    if (verdict.upload !== BARE) said = words("verdict_after", said, upload);
+    if (!matches && angle > stranger) said = words("verdict_stranger", said);
+    said = words("judged_figures", said, Math.round(angle), Math.round(threshold));
     return faces === 1 ? said : words("judged_face", face + 1, said);
   }
 
