@@ -358,7 +358,7 @@ async def test_by_keyboard_alone(stage, page, daemon, demo, photos):
         card = Card(page)
         await card.wait_for("not running")
         await stage.options.evaluate(f"chrome.tabs.query({{}}).then((all) => {say}).then(() => true)")
-        for expected in ("Cancel and close", "Try again", "Upload the original", "Cancel"):
+        for expected in ("Make small", "Cancel and close", "Try again", "Upload the original", "Cancel"):
             await key(page, "Tab")
             assert expected == await card.ask(FOCUSED)
         await key(page, ends_by)
@@ -382,14 +382,14 @@ async def test_the_keyboard_stays_in_the_card(page, daemon, photos):
         raise AssertionError(f"never {state}")
 
     await card.ask("function () { this.focus() }")
-    for _ in range(2):
+    for _ in range(3):
         await key(page, "Tab")
     assert "Try again" == await card.ask(FOCUSED)
     await key(page, "Enter")
     await becomes("this.matches(':focus')")
     await card.wait_for("Try again")
     await key(page, "Tab")
-    assert "Cancel and close" == await card.ask(FOCUSED)
+    assert "Make small" == await card.ask(FOCUSED)
     await card.press("Try again")
     await becomes("!this.matches(':focus-within')")
 
@@ -536,7 +536,7 @@ async def test_a_focus_trap_lets_the_card_alone(page, daemon, demo, photos):
     card = Card(page)
     await card.wait_for("not running")
     await card.ask("function () { this.focus() }")
-    for expected in ("Cancel and close", "Try again", "Upload the original"):
+    for expected in ("Make small", "Cancel and close", "Try again", "Upload the original"):
         await key(page, "Tab")
         assert expected == await card.ask(FOCUSED)
     await key(page, "Enter")
@@ -654,6 +654,25 @@ async def test_the_keyboard_stays_on_the_button_for_all(stage, page, daemon, pho
     assert "Upload all that are ready" == await card.ask(FOCUSED)
     await key(page, "Enter")
     await card.wait_for("Done")
+
+
+async def test_the_card_can_be_made_small(page, daemon, photos):
+    """It may lie on the page's own buttons, and to close it is to cancel."""
+    await daemon.stop()
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("not running")
+    height = "function () { return this.getBoundingClientRect().height }"
+    large = await card.ask(height)
+    await card.press("Make small")
+    assert "A photo was not uploaded" in await card.text()
+    assert "Try again" not in await card.text()
+    assert await card.ask(height) < 80
+    await card.press("Make large")
+    assert large == await card.ask(height)
+    await card.press("Make small")
+    await page.choose(INPUT, [photos["käthe.png"]])
+    await card.wait_for("Try again")
 
 
 async def test_the_card_goes_by_itself_when_a_second_choice_was_cancelled(page, daemon, demo, photos):

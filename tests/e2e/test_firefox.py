@@ -25,7 +25,7 @@ async def test_the_original_stays_while_the_daemon_is_off(daemon, demo, photos):
 
 
 async def test_the_card_in_firefox(daemon, demo, photos, tmp_path):
-    """Saved, and the original once: each stands on parts that Firefox has its own ways with."""
+    """Saved, the original once, and looked at first: each stands on parts that Firefox has its own ways with."""
     prefs = {"browser.download.folderList": 2, "browser.download.dir": str(tmp_path / "saved")}
     launched = browsers.launch("firefox", extension=EXTENSION, public_ports=[demo.port], prefs=prefs)
     original = photos["käthe.png"].read_bytes()
@@ -47,3 +47,20 @@ async def test_the_card_in_firefox(daemon, demo, photos, tmp_path):
         await page.set_files("document.getElementById('photo')", [photos["käthe.png"]])
         files = await demo.wait_for(2)
         assert [mark(original), original] == [demo.bytes_of(file) for file in files]
+
+        options = await browser.open(browser.extension_url("options/options.html"))
+        await options.evaluate(
+            "browser.runtime.sendMessage({ name: 'set', values: { review: 'always' } }).then(() => true)"
+        )
+        page = await browser.open(demo.url("react"))
+        await page.choose("document.getElementById('photo')", [photos["eileen.jpg"]])
+        card = FirefoxCard(page)
+        await card.wait_for("Hold to see the original")
+        await card.press("Change less")
+        await card.wait_for("Hide better")
+        await card.press("Close the comparison")
+        await card.press("Make small")
+        await card.press("Make large")
+        await card.press("Upload it")
+        *_, file = await demo.wait_for(3)
+        assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)

@@ -52,6 +52,7 @@
     .card:focus { outline: none; }
     .card:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
     header { display: flex; align-items: center; gap: 10px; padding: 12px 8px 10px 14px; }
+    header .close + .close { margin-left: -8px; }
     header svg { width: 22px; height: 22px; flex: none; }
     header > div { flex: 1; min-width: 0; }
     h2 { margin: 0; font-size: 14px; font-weight: 650; overflow-wrap: anywhere; }
@@ -108,6 +109,7 @@
       font-weight: 450; text-decoration: underline; text-underline-offset: 2px; }
     button.close { width: 32px; padding: 0; font-size: 18px; line-height: 1; color: var(--quiet); background: none; border-color: transparent; }
     button.close:hover { color: var(--ink); background: var(--fill); }
+    .card.small > :not(header, .notice, .live) { display: none; }
     footer { padding: 10px 14px 12px; border-top: 1px solid var(--line); }
     footer .actions { margin: 0; }
     .notice { margin: 0; padding: 10px 14px; border-top: 1px solid var(--line); background: var(--fill); color: var(--ink);

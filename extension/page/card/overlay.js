@@ -24,6 +24,7 @@
     show(pick, choices) {
       clearTimeout(this.#fading);
       this.#mount();
+      this.#setSmall(false); // it has news
       const compare = (row) => this.view.open(row, true);
       const rows = pick.photos.map((photo) => new Row(photo, pick.photos.length === 1, choices, compare));
       this.#picks.set(pick, { rows, choices, done: false });
@@ -219,6 +220,14 @@
       else this.#showHead();
     }
 
+    /** Small, its head alone stays: it may lie on the very button of the page that the person looks for. */
+    #setSmall(isSmall) {
+      this.#card.classList.toggle("small", isSmall);
+      this.size.textContent = isSmall ? "+" : "–";
+      this.size.title = words(isSmall ? "card_large" : "card_small");
+      this.size.setAttribute("aria-label", this.size.title);
+    }
+
     /** Closing is cancelling: what is pending does not go. */
     #close() {
       for (const [pick, { choices, done }] of [...this.#picks]) {
@@ -257,8 +266,10 @@
       this.footer = h("footer", { hidden: "" });
       this.note = h("p", { class: "notice", hidden: "" });
       this.live = h("div", { class: "live", role: "status", "aria-live": "polite" });
+      const shrink = () => this.#setSmall(!this.#card.matches(".small"));
+      this.size = h("button", { type: "button", class: "close", click: (event) => isPersons(event) && shrink() });
       this.close = h("button", { type: "button", class: "close", click: (event) => isPersons(event) && this.#close() }, "×");
-      const header = h("header", {}, sign(), h("div", {}, this.headline, this.progress), this.close);
+      const header = h("header", {}, sign(), h("div", {}, this.headline, this.progress), this.size, this.close);
       // No language of ours is written from right to left; the page's may be.
       const named = { role: "region", tabindex: -1, lang: words("language"), dir: "ltr", "aria-label": words("extension_short") };
       const section = h("section", { class: "card", ...named });
