@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import struct
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image, UnidentifiedImageError
 
-from pmask.errors import BrokenImage, NotAnImage, TooManyBytes, TooManyPixels, UnsupportedImage
+from pmask.errors import BrokenImage, NotAnImage, PMaskError, TooManyBytes, TooManyPixels, UnsupportedImage
 from pmask.images import formats, metadata
 from pmask.images.pixels import MODES, RGB, Pixels, as_stored, turned
 
@@ -33,6 +34,11 @@ CODEC_CHROMA = 2
 _DECODERS = tuple(kind for kind in formats.MEDIA_TYPES if kind != "MPO")
 """What Pillow is asked to try. MPO (several JPEGs in one file) is opened by its JPEG decoder."""
 _MP_ENTRIES = 0xB002
+_MAP = re.compile(
+    rb"urn:iso:std:iso:ts:21496|ns\.adobe\.com/hdr-gain-map|ns\.apple\.com/HDRGainMap|apple:photo:2020:aux|/photos/1\.0/depthmap"
+)
+"""How an MPO's picture says that it is a gain or depth map (ISO 21496-1, Ultra HDR, Apple, Google). It may be as large
+as the photo, and the face in it so dim that none is found."""
 _CORRUPT = (
     OSError,
     SyntaxError,
@@ -174,7 +180,8 @@ def _later(image: Image.Image, photo: Photo) -> Pixels:
 
 
 def _decode_mpo(image: Image.Image, data: bytes, choice: str) -> Photo:
-    """The first photo of an MPO with those of its size, its other views; smaller ones are previews, depth or gain maps.
+    """The first photo of an MPO with its other views. The rest are previews, depth or gain maps, or were cut off by a
+    program that knew nothing of them.
 
     CIPA DC-007, https://www.cipa.jp/std/documents/e/DC-X007-KEY_E.pdf
     """
@@ -182,14 +189,29 @@ def _decode_mpo(image: Image.Image, data: bytes, choice: str) -> Photo:
     entries = image.mpinfo[_MP_ENTRIES]  # type: ignore[attr-defined]
     starts = [entry["DataOffset"] + base if entry["DataOffset"] else 0 for entry in entries]
     files = [data[start : start + entry["Size"]] for start, entry in zip(starts, entries, strict=True)]
-    files[0] = files[0].replace(b"MPF\0", b"none", 1)  # no longer several photos in one
     end = max(start + entry["Size"] for start, entry in zip(starts, entries, strict=True))
-    first, *others = [decode(file, choice) for file in files]
-    views = tuple(photo for photo in others if photo.rgb.shape == first.rgb.shape)
+    first = decode(files[0].replace(b"MPF\0", b"none", 1), choice)  # no longer several photos in one
+    views = [
+        view
+        for file, entry in zip(files[1:], entries[1:], strict=True)
+        if (view := _view(file, entry["Attribute"]["MPType"], first, choice)) is not None
+    ]
     notes = (*first.warnings, *formats.following(data, end))
-    if len(views) < len(others):
+    if 1 + len(views) < len(files):
         notes += ("the file's secondary pictures (depth or HDR gain map) were left out",)
-    return replace(first, more=views, warnings=notes)
+    return replace(first, more=tuple(views), warnings=notes)
+
+
+def _view(file: bytes, kind: str, first: Photo, choice: str) -> Photo | None:
+    """A secondary picture of an MPO, where it is one that shows what the first does. kind: Pillow's word for it; many
+    programs leave that undefined, of views and of maps."""
+    if not kind.startswith(("Multi-Frame", "Undefined")) or _MAP.search(file):
+        return None
+    try:
+        photo = decode(file, choice)
+    except PMaskError:
+        return None
+    return photo if photo.rgb.shape == first.rgb.shape and photo.grey == first.grey else None
 
 
 def encode(photo: Photo, rgb: RGB, more: Sequence[RGB] = ()) -> bytes:

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, ImageSequence, PngImagePlugin, TiffImagePlugin
 
 from pmask import images
 from pmask.errors import BrokenImage, NotAnImage, PMaskError, TooManyBytes, TooManyPixels, UnsupportedImage
-from pmask.images import decode, encode, inspect_image, metadata, reencoded
+from pmask.images import decode, encode, formats, inspect_image, metadata, reencoded
 from pmask.images.pixels import as_stored
 
 FINDS = Path(__file__).parent / "finds"
@@ -681,6 +681,40 @@ def test_a_smaller_secondary_picture_is_left_out_with_a_word(astronaut):
     assert any("secondary" in warning for warning in photo.warnings)
     with opened(encode(photo, photo.rgb)) as image:
         assert "JPEG" == image.format
+
+
+GAIN = b"http://ns.adobe.com/xap/1.0/\0<x xmlns:hdrgm='http://ns.adobe.com/hdr-gain-map/1.0/'/>"
+
+
+@pytest.mark.parametrize("said", ["grey", "Ultra HDR", "ISO", "preview"])
+def test_a_map_as_large_as_the_photo_is_left_out_with_a_word(said, astronaut, encoded):
+    """No face is found in so dim a picture, but who makes it brighter sees one, bare."""
+    first = encoded(astronaut[:96, :96], "JPEG")
+    dim = Image.fromarray((astronaut[:96, :96] * 0.02).astype(np.uint8))
+    gain = saved(dim.convert("L") if said == "grey" else dim, "JPEG")
+    if said in {"Ultra HDR", "ISO"}:
+        mark = {"Ultra HDR": b"\xff\xe1", "ISO": b"\xff\xe2"}[said]
+        words = {"Ultra HDR": GAIN, "ISO": b"urn:iso:std:iso:ts:21496:-1\0" + bytes(60)}[said]
+        gain = gain[:2] + mark + struct.pack(">H", 2 + len(words)) + words + gain[2:]
+    kind = 0x010002 if said == "preview" else 0
+    data = formats.mpo([first, gain]).replace(struct.pack("<I", 0x020002), struct.pack("<I", kind), 1)
+    assert 2 == opened(data).n_frames
+    photo = decode(data)
+    assert () == photo.more
+    assert any("secondary" in warning for warning in photo.warnings)
+
+
+@pytest.mark.parametrize("lost", ["cut off", "moved"])
+def test_a_photo_whose_secondary_pictures_are_lost_is_read_all_the_same(lost, astronaut, encoded):
+    """Messengers and editors drop what follows a phone's photo and keep the index; every viewer shows the photo."""
+    first, second = (encoded(astronaut[:96, left : left + 96], "JPEG") for left in (0, 4))
+    data = formats.mpo([first, second])
+    photo = decode(data[: -len(second)] if lost == "cut off" else data[: -len(second)] + bytes(10) + second)
+    assert np.array_equal(decode(first).rgb, photo.rgb)
+    assert () == photo.more
+    assert any("secondary" in warning for warning in photo.warnings)
+    with pytest.raises(BrokenImage):
+        decode(data[: len(first) // 2])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP"])
