@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be in the terminal's encoding
     try:
         code = int(options.run(options))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as where a service manager has closed it
+            sys.stdout.flush()
         return code
     except PMaskError as error:
         print(f"pmask: {error}", file=sys.stderr)
@@ -181,10 +182,12 @@ def _without_copies(options: argparse.Namespace) -> list[Path]:
     from pmask.record import Record
 
     def is_copy(photo: Path) -> bool:
-        if not any(files.same(photo, _copy(options, other)) for other in options.photos if other != photo):
+        sources = [other for other in options.photos if other != photo and files.same(photo, _copy(options, other))]
+        if not sources:
             return False
         with contextlib.suppress(PMaskError, OSError):
-            return Record().holds(*decode(files.read(photo)).frames)
+            data = files.read(photo)  # as it came where there was no face; that is never on record
+            return any(data == files.read(other) for other in sources) or Record().holds(*decode(data).frames)
         return False
 
     copies = [] if options.file else [photo for photo in options.photos if is_copy(photo)]

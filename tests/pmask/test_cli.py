@@ -160,10 +160,12 @@ def test_a_photo_is_protected_once(photos, capsys):
 def test_a_second_time_over_a_folder_leaves_out_the_first_ones_copies(photos, capsys):
     """`pmask protect *.png` again names them too, and was refused whole."""
     face, copy = str(photos / "face.png"), str(photos / "face.protected.png")
-    assert 0 == cli.main(["protect", face])
-    assert 0 == cli.main(["protect", copy, face])
+    cup, same = str(photos / "coffee.jpg"), str(photos / "coffee.protected.jpg")  # without a face: as it came
+    assert 0 == cli.main(["protect", face, cup])
+    assert 0 == cli.main(["protect", cup, copy, same, face])
     said = capsys.readouterr()
     assert f"{copy}: made by PMask" in said.err
+    assert f"{same}: made by PMask" in said.err
     assert f"{face} -> {copy}" in said.out
     assert not (photos / "face.protected.protected.png").exists()
 
@@ -207,7 +209,7 @@ def test_wrong_usage_exits_2_and_writes_nothing(arguments, photos, monkeypatch):
 def test_an_original_is_never_overwritten(photos, capsys, monkeypatch):
     """Not even as the copy of another photo, or through a link."""
     monkeypatch.chdir(photos)
-    (photos / "face.protected.png").write_bytes((photos / "face.png").read_bytes())
+    (photos / "coffee.jpg").rename("face.protected.png")
     assert 2 == cli.main(["protect", "face.png", "face.protected.png"])
     (photos / "link.png").symlink_to(photos / "face.png")
     assert 2 == cli.main(["protect", "face.png", "-o", "link.png"])
@@ -318,6 +320,15 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly():
     )
     os.close(writer)
     assert (1, b"") == (told.returncode, told.stderr)
+
+
+def test_a_closed_output_is_no_failure():
+    """Some service managers close it; the copy was written, and the command ended in Python's own words."""
+    command = f"exec {sys.executable} -m pmask gallery list >&-"
+    told = subprocess.run(
+        ["sh", "-c", command], capture_output=True, check=False, env=os.environ | {"PMASK_CACHE": "no"}
+    )
+    assert (0, b"") == (told.returncode, told.stderr)
 
 
 def test_a_gallery_is_built_listed_and_deleted(photos, capsys):
