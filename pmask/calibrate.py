@@ -7,13 +7,11 @@ Nobody's embedding is kept with them: the population is a mean and main directio
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Sequence
 
 import numpy as np
 
-from pmask import validation
+from pmask import files, validation
 from pmask.degradations import BARE
 from pmask.errors import BadOption
 from pmask.evaluation.matching import Shots, match_cosine, outranked
@@ -58,11 +56,8 @@ def _measure(folder: validation.Folder, name: str, vectors: Embeddings) -> calib
         people=len(set(faces.people.tolist())),
         mark=SPECS[name].mark,
     )
-    path = calibration.population_path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
-        np.savez(part, allow_pickle=False, **summarise(faces.vectors, faces.people))
-    os.replace(part.name, path)
+    with files.replacing(calibration.population_path(name)) as stream:
+        np.savez(stream, allow_pickle=False, **summarise(faces.vectors, faces.people))
     calibration.keep(name, figures)
     decoys.cache_clear()
     return figures

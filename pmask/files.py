@@ -1,4 +1,4 @@
-"""Photos in files: read without trusting the path, written whole or not at all."""
+"""Files: photos are read without trusting the path, and what is written is there whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import errno
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from pmask.errors import TooManyBytes
 from pmask.images import MAX_BYTES
@@ -60,14 +62,22 @@ def write(target: Path, data: bytes, like: Path) -> None:
     link at ``target`` is replaced, not followed: what it points to stays as it is.
     """
     require_writable(target)
+    with replacing(target, stat.S_IMODE(os.stat(like).st_mode) & ~_umask() | stat.S_IRUSR | stat.S_IWUSR) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def replacing(target: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
+    """A stream whose bytes are at ``target`` when the block ends, whole and on the disk before the name points to them;
+    where the block raises, or the disk is full, nothing is left of them. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=target.parent, prefix=_PART)
     try:
         with open(handle, "wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(part, stat.S_IMODE(os.stat(like).st_mode) & ~_umask() | stat.S_IRUSR | stat.S_IWUSR)
+        os.chmod(part, mode)
         os.replace(part, target)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,9 @@ if TYPE_CHECKING:  # it imports torch, which takes seconds, and listing or delet
 
 MADE_BY = ("geometry", "views", "faces", "images", "recognisers")
 """The modules that decide what an embedding is."""
+
+_DAMAGE = (OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
+"""What reading raises of a file that was cut, emptied or made by something else."""
 
 Shelf = dict[str, dict[str, Embeddings]]
 """For each photo, by its stamp: for each recogniser, embeddings (faces, dim) of the faces in it."""
@@ -147,10 +150,10 @@ def _read(file: Path) -> Kept | None:
             ends = np.cumsum(about["faces"])[:-1]
             marks: dict[str, str] = about["marks"]
             parts = {name: np.split(stored[name], ends) for name in marks}
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        shelf = {stamp: {name: parts[name][i] for name in marks} for i, stamp in enumerate(about["photos"])}
+        return Kept(file=file, folder=Path(about["folder"]), marks=marks, shelf=shelf)
+    except _DAMAGE:
         return None
-    shelf = {stamp: {name: parts[name][i] for name in marks} for i, stamp in enumerate(about["photos"])}
-    return Kept(file=file, folder=Path(about["folder"]), marks=marks, shelf=shelf)
 
 
 def _write(file: Path, folder: Path, marks: Mapping[str, str], shelf: Shelf) -> None:
@@ -162,6 +165,5 @@ def _write(file: Path, folder: Path, marks: Mapping[str, str], shelf: Shelf) -> 
     }
     arrays: Mapping[str, Embeddings] = {name: _rows(name, shelf) for name in marks}
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:  # a temporary file's mode is 0600
-        np.savez(part, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
-    os.replace(part.name, file)
+    with files.replacing(file) as stream:
+        np.savez(stream, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)

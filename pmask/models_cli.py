@@ -133,7 +133,7 @@ def _verify(options: argparse.Namespace) -> int:
     files = _files(_named(options.names, everywhere))
     wrong = [file for file in files if store.is_present(file) and not store.verify(file)]
     for file in wrong:
-        print(f"{file.member}: checksum differs; delete {store.weight_path(file)} and fetch again")
+        print(f"{file.member}: checksum differs; `pmask models fetch` with the recogniser's name brings it anew")
     for file in files:
         if not store.is_present(file):
             print(f"{file.member}: {'not there' if isinstance(file, OwnFile) else 'not fetched'}")

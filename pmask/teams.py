@@ -8,12 +8,11 @@ team of that ranking whose members are here.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from pmask import files
 from pmask.errors import BadOption
 from pmask.folders import state_dir
 from pmask.recognisers.specs import DEFAULT_TEAM, REGISTRY, SPECS
@@ -59,10 +58,8 @@ def keep(ranking: dict[str, Any]) -> Path:
     """Keeps a ranking of the whole pool, in place of an earlier one of the same size. Where."""
     rankings = json.loads(_path().read_text(encoding="utf-8")) if _path().is_file() else {}
     rankings[str(ranking["size"])] = ranking
-    _path().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=_path().parent, delete=False) as part:
-        json.dump(rankings, part, indent=1)
-    os.replace(part.name, _path())
+    with files.replacing(_path()) as stream:
+        stream.write(json.dumps(rankings, indent=1).encode())
     return _path()
 
 

@@ -8,8 +8,6 @@ only for that.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +22,7 @@ from pmask.degradations import BARE, LEVELS, degrade
 from pmask.errors import BadOption, PMaskError
 from pmask.evaluation.matching import Shots, outranked
 from pmask.evaluation.people import Person, Photo, find_people
+from pmask.files import replacing
 from pmask.folders import cache_dir
 from pmask.marks import code_mark
 from pmask.population import Embeddings
@@ -198,10 +197,9 @@ class _Shelf:
             return
         self.rows = self._read() | self.rows
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=self._file.parent, delete=False) as part:  # its mode is 0600
+        with replacing(self._file) as stream:
             vectors = np.array(list(self.rows.values()), np.float32)
-            np.savez(part, allow_pickle=False, photos=np.array(list(self.rows)), vectors=vectors)
-        os.replace(part.name, self._file)
+            np.savez(stream, allow_pickle=False, photos=np.array(list(self.rows)), vectors=vectors)
         self._saved = len(self.rows)
 
     def _read(self) -> dict[str, Embeddings]:

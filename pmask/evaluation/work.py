@@ -13,7 +13,6 @@ import json
 import os
 import signal
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from pmask.evaluation import pipelines, quality
 from pmask.evaluation.intruders import Intruder, Recognise, Vector, recognise
 from pmask.evaluation.people import Photo
 from pmask.faces import Box, Detector, Face, central, load_detector
+from pmask.files import replacing
 from pmask.images import RGB, decode
 from pmask.marks import code_mark
 from pmask.mask import Search
@@ -245,9 +245,8 @@ def _intruder_key(who: Intruder) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
-        part.write(data)
-    os.replace(part.name, path)
+    with replacing(path) as stream:
+        stream.write(data)
 
 
 class Worker:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from pmask import files
 from pmask.errors import BadOption
 from pmask.folders import state_dir
 
@@ -60,11 +59,8 @@ def population_path(name: str) -> Path:
 
 def keep(name: str, measured: Figures) -> None:
     """Puts figures in place; the population is to be there already."""
-    path = _path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as part:
-        json.dump(asdict(measured), part, indent=1)
-    os.replace(part.name, path)
+    with files.replacing(_path(name)) as stream:
+        stream.write(json.dumps(asdict(measured), indent=1).encode())
 
 
 def _path(name: str) -> Path:

@@ -73,6 +73,19 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(photo, tmp_path):
     assert {"photo.jpg", "copy.jpg"} == {path.name for path in tmp_path.iterdir()}
 
 
+def test_a_kept_file_that_fails_half_way_leaves_the_old_one_alone(tmp_path):
+    """Rankings, calibrations, galleries and weights left a part behind each time, under a name that nobody deletes."""
+    kept = tmp_path / "new" / "kept"
+    with files.replacing(kept) as stream:
+        stream.write(b"before")
+    with pytest.raises(ArithmeticError), files.replacing(kept) as stream:
+        stream.write(b"half")
+        raise ArithmeticError
+    assert b"before" == kept.read_bytes()
+    assert [kept] == list(kept.parent.iterdir())
+    assert 0o600 == stat.S_IMODE(kept.stat().st_mode)
+
+
 def test_a_process_killed_while_writing_leaves_the_old_file(photo, tmp_path):
     """Power cuts do not ask."""
     target = tmp_path / "copy.jpg"

@@ -153,11 +153,18 @@ def test_a_stopped_build_goes_on_where_it_was(folder, protector, astronaut):
     assert [(1, 2), (2, 2)] == looks
 
 
-def test_a_damaged_file_is_made_again(folder, protector):
-    """It is a cache."""
+@pytest.mark.parametrize("damage", ["cut", "empty", "other words", "other bytes", "no archive"])
+def test_a_damaged_file_is_made_again(damage, folder, protector):
+    """It is a cache; and one file that a power cut had emptied ended every command that takes a gallery."""
     gallery.build(folder, protector, NAMES)
     (kept,) = gallery.kept()
-    kept.file.write_bytes(kept.file.read_bytes()[:100])
+    whole = bytearray(kept.file.read_bytes())
+    whole[200:210] = bytes(10)
+    if damage == "other words":
+        np.savez(kept.file, about=np.array('{"faces": [1], "marks": {}, "photos": {"a": 1}}'))
+    else:
+        content = {"cut": whole[:100], "empty": b"", "other bytes": whole, "no archive": b"\x80\x04N."}[damage]
+        kept.file.write_bytes(content)
     assert [] == gallery.kept()
     assert 1 == len(gallery.build(folder, protector, NAMES)["sface"])
     assert 1 == gallery.delete_all()

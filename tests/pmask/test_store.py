@@ -79,6 +79,15 @@ def test_a_failed_fetch_says_what_to_do_and_leaves_nothing(cdn, tmp_path):
     assert [] == kept(tmp_path)
 
 
+def test_a_file_that_lost_its_bytes_is_fetched_anew(cdn):
+    """A power cut leaves zeros of the right length, which ended in a page of OpenCV's words; or, worse, in nothing."""
+    (path,) = store.fetch([record()])
+    path.write_bytes(bytes(len(CONTENT)))
+    assert [path] == store.fetch([record()])
+    assert CONTENT == path.read_bytes()
+    assert 2 == len(cdn)
+
+
 def test_verify_sees_a_changed_byte(cdn):
     """Disks fail."""
     (path,) = store.fetch([record()])
