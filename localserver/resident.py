@@ -12,9 +12,9 @@ from pmask.gallery import build
 from pmask.options import MaskOptions
 from pmask.people import Album
 from pmask.population import Embeddings
-from pmask.protect import Protection, Protector
+from pmask.protect import Protector
 from pmask.record import Record
-from pmask.report import Progress
+from pmask.report import Progress, Protection
 
 
 class Resident:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from pmask.errors import NoFace
 from pmask.faces import SAME_FACE_IOU, Detector, Face, iou
-from pmask.film import by_frame, watch
 from pmask.images import RGB
 from pmask.mask import angle
 from pmask.people import Faces, Person, strangers
@@ -20,6 +19,7 @@ from pmask.recognisers.specs import SPECS
 from pmask.report import BARE, Verdict
 from pmask.store import is_here
 from pmask.teams import default_team
+from pmask.tracks import by_frame, watch
 from pmask.uploads import UPLOADS
 
 

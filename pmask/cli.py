@@ -32,8 +32,9 @@ from pmask.uploads import UPLOADS
 if TYPE_CHECKING:  # torch takes seconds to import, so the commands that need it import these when they run
     from pmask.people import Album
     from pmask.population import Embeddings
-    from pmask.protect import Protection, Protector
+    from pmask.protect import Protector
     from pmask.record import Record
+    from pmask.report import Protection
 
 OK, FAILED, USAGE = 0, 1, 2
 STAGE_WORDS = {

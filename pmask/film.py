@@ -1,188 +1,174 @@
-"""Faces in animations: which faces of the frames are one, and what to say of all of them together.
-
-A mask lies in the face frame, so one that was made for a face in one frame fits the same face in its neighbours.
-"""
+"""The way of a film: an animation, the pages of a TIFF, the views of an MPO. One search for each shot of a face, whose
+mask all frames of the shot take (tracks.py says which faces of the frames are one)."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
-from pmask.faces import Face, iou
-from pmask.images import RGB
-from pmask.mask import Mask
-from pmask.people import same_person
-from pmask.report import FaceReport
+from pmask.check import judge
+from pmask.faces import Face
+from pmask.images import RGB, Photo, decode, encode
+from pmask.job import SHRINKS, Job, neighbours, shrink
+from pmask.mask import Mask, Target
+from pmask.people import Person
+from pmask.report import BARE, FaceReport, Protection, Verdict
+from pmask.tracks import GAP, Sight, aligned, by_frame, lead, shots, together, watch, weakest
+from pmask.views import View, paste, quality
 
-if TYPE_CHECKING:
-    from pmask.check import Eyes
-
-FOLLOW_IOU = 0.3
-"""A face is the one of a frame before when their boxes overlap at least this much."""
-GAP = 6
-"""A face that is found again within so many frames, half a second of most animations, is the same; in between it is
-looked for where it must have been."""
-SHOT = 12
-"""Frames that share a mask, a second of most animations: a mask made for one look fades when the face turns."""
+Scene = Sequence[tuple[int, Face]]
+"""The faces in one frame, each with the number of its shot."""
 
 
-@dataclass(frozen=True)
-class Sight:
-    """A face in the frame of that number. look: unit embeddings (dim) by the recognisers that were asked."""
-
-    frame: int
-    face: Face
-    look: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
-
-
-def watch(
-    eyes: Eyes, frames: Sequence[RGB], found: Sequence[Sequence[Face]], names: Sequence[str], *, gap: int = GAP
-) -> list[list[Sight]]:
-    """The faces found in each of these frames, seen by each named recogniser and followed, also where the detector
-    overlooked them."""
-    seen = [_sights(eyes, n, rgb, faces, names) for n, (rgb, faces) in enumerate(zip(frames, found, strict=True))]
-    tracks = follow(seen, gap=gap)
-    if not gap:
-        return tracks
-    return [
-        sorted([*track, *_overlooked(eyes, frames, seen, track)], key=lambda sight: sight.frame) for track in tracks
+def protect_film(job: Job) -> Protection:
+    """Masks all frames of the job's photo. Raises any PMaskError."""
+    engine, photo = job.engine, job.photo
+    frames, plain = [photo, *photo.more], photo.frames
+    faces = [engine.detect(rgb) for rgb in plain]
+    if not any(faces):
+        return job.outcome("no_face", job.data)
+    job.progress("loading", 0.04)
+    names, warnings = engine.panel(job.options.team)
+    tracks = watch(engine, plain, faces, names, gap=0 if photo.info.format == "tiff" else GAP)
+    found = [lead(track).face.box for track in tracks]
+    tracks = [tracks[i] for i in job.chosen(found)]
+    if (outcome := job.left_alone(found, len(tracks))) is not None:
+        return outcome
+    job = replace(job, faces=len(tracks))
+    parts = [list(shots(sights)) for sights in tracks]
+    cast = [shot for shots_of_one in parts for shot in shots_of_one]
+    scenes = by_frame(cast, len(frames))
+    people = _actors(job, cast, names)
+    if photo.lossy:
+        plain = aligned(decode(encode(photo, plain[0], plain[1:])).frames, plain)
+    targets = _targets(job, frames, plain, cast, people)
+    budgets = [
+        [job.budget(frame, rgb, view) for view in _views(job, frame, scene)]
+        for frame, rgb, scene in zip(frames, plain, scenes, strict=True)
     ]
+    masks = job.search(targets)
+    job.progress("encoding", 0.92)
+    protected, delivered = _paste(job, scenes, masks, budgets)
+    job.progress("checking", 0.96)
+    said = _check(job, plain, delivered, scenes, masks, targets, budgets)
+    reports, first = [], 0
+    for shots_of_one in parts:
+        own = slice(first, first := first + len(shots_of_one))
+        reports.append(_worst(job, said[own], masks[own], people[own], delivered, names))
+    warnings += job.put_on_record(delivered, len(found) - len(tracks))
+    return job.outcome("protected", protected, reports, warnings, found)
 
 
-def follow(seen: Sequence[Sequence[Sight]], *, gap: int = GAP) -> list[list[Sight]]:
-    """The sights of each frame, as one list for each face that is followed from frame to frame: near its place, and as
-    the same person, for in a slideshow another comes to the same place. gap: 0 follows none, as from page to page."""
-    tracks: list[list[Sight]] = []
-    for number, sights in enumerate(seen):
-        open_tracks = [track for track in tracks if number - track[-1].frame <= gap]
-        for sight in sights:
-            own = [
-                track for track in open_tracks if _overlap(track[-1], sight) >= FOLLOW_IOU and _same(track[-1], sight)
-            ]
-            if own:
-                best = max(own, key=lambda track: _overlap(track[-1], sight))
-                best.append(sight)
-                open_tracks = [track for track in open_tracks if track is not best]
-            else:
-                tracks.append([sight])
-    return tracks
+def _views(job: Job, frame: Photo, scene: Scene) -> list[View]:
+    return [View(frame.rgb, face, job.engine.torch_device) for _, face in scene]
 
 
-def _overlooked(
-    eyes: Eyes, frames: Sequence[RGB], seen: Sequence[Sequence[Sight]], track: Sequence[Sight]
-) -> Iterator[Sight]:
-    """The face of a track in frames between those where it was found, as far as recognisers know it there, for another
-    detector finds it; and in those before and after, where it was found first and last, as long as they know it."""
-
-    def known(number: int, face: Face, *nearby: Sight) -> list[Sight]:
-        sights = _sights(eyes, number, frames[number], [face], list(nearby[0].look))
-        alone = all(_overlap(sights[0], other) < FOLLOW_IOU for other in seen[number])
-        return sights if alone and any(_same(other, sights[0]) for other in nearby) else []
-
-    for before, after in itertools.pairwise(track):
-        for number in range(before.frame + 1, after.frame):
-            face = _between(before, after, (number - before.frame) / (after.frame - before.frame))
-            yield from known(number, face, before, after)
-    first, last = track[0], track[-1]
-    for end, numbers in ((first, range(first.frame - 1, -1, -1)), (last, range(last.frame + 1, len(frames)))):
-        for number in numbers:
-            if not (sights := known(number, end.face, end)):
-                break
-            yield from sights
+def _actors(job: Job, cast: Sequence[Sequence[Sight]], names: Sequence[str]) -> list[Person]:
+    """The person behind each shot, whose looks in all frames of the shot are references."""
+    faces = {name: torch.stack([lead(shot).look[name] for shot in cast]) for name in names}
+    people = []
+    for person, shot in zip(job.people(faces), cast, strict=True):
+        looks: Mapping[str, Tensor] = {name: torch.stack([sight.look[name] for sight in shot]) for name in names}
+        known = {name: torch.cat([person.references[name], looks[name]]) for name in names}
+        people.append(replace(person, references=known))
+    return people
 
 
-def _between(before: Sight, after: Sight, share: float) -> Face:
-    """The face on its way from one sight to the next, that share of the way."""
-    (x, y, width, height), landmarks = (
-        (1 - share) * np.asarray(one) + share * np.asarray(other)
-        for one, other in ((before.face.box, after.face.box), (before.face.landmarks, after.face.landmarks))
-    )
-    return Face(box=(float(x), float(y), float(width), float(height)), landmarks=landmarks, score=0.0)
+def _targets(
+    job: Job,
+    frames: Sequence[Photo],
+    plain: Sequence[RGB],
+    cast: Sequence[Sequence[Sight]],
+    people: Sequence[Person],
+) -> list[Target]:
+    """What the search is to reach for each shot, in the frame that stands for it. plain: encoded without masks."""
+    targets = []
+    for person, shot in zip(people, cast, strict=True):
+        number = lead(shot).frame
+        view = View(frames[number].rgb, lead(shot).face, job.engine.torch_device)
+        targets += job.targets(frames[number], plain[number], [view], [person])
+    return targets
 
 
-def _sights(eyes: Eyes, number: int, rgb: RGB, faces: Sequence[Face], names: Sequence[str]) -> list[Sight]:
-    """These faces of the frame of that number."""
-    looks = eyes.embed(rgb, faces, names) if faces else {}
-    return [Sight(number, face, {name: looks[name][i] for name in names}) for i, face in enumerate(faces)]
+def _paste(
+    job: Job, scenes: Sequence[Scene], masks: Sequence[Mask], budgets: Sequence[Sequence[float]]
+) -> tuple[bytes, list[RGB]]:
+    """The protected film, and its frames as they decode to. budgets: of each face in each frame. Where a frame
+    shows masks more than these allow, as one darker than they were made for, it takes less of them."""
+    frames = [job.photo, *job.photo.more]
+    strengths: list[npt.NDArray[np.float64]] = [np.ones(len(scene)) for scene in scenes]
+    for left in reversed(range(SHRINKS + 1)):
+        wanted = [
+            paste(frame.rgb, _views(job, frame, scene), _shown(frame, scene, masks, strength))
+            for frame, scene, strength in zip(frames, scenes, strengths, strict=True)
+        ]
+        protected = encode(job.photo, wanted[0], wanted[1:])
+        delivered = aligned(decode(protected).frames, wanted)
+        shares = [_shares(job, *frame) for frame in zip(frames, delivered, scenes, budgets, strict=True)]
+        if not left or all((share == 1).all() for share in shares):
+            break
+        strengths = [strength * share for strength, share in zip(strengths, shares, strict=True)]
+    return protected, delivered
 
 
-def _overlap(one: Sight, other: Sight) -> float:
-    return iou(one.face.box, other.face.box)
+def _shown(frame: Photo, scene: Scene, masks: Sequence[Mask], strengths: npt.NDArray[np.float64]) -> list[Mask]:
+    """The masks of a scene as its frame takes them: so strong, and without colour where the frame has none."""
+    some = [masks[part].without_colour if frame.colourless else masks[part] for part, _ in scene]
+    return [replace(mask, values=mask.values * float(share)) for mask, share in zip(some, strengths, strict=True)]
 
 
-def _same(one: Sight, other: Sight) -> bool:
-    """Whether two sights are of one person."""
-    return bool(same_person(one.look, {name: look[None] for name, look in other.look.items()}, list(one.look)).all())
+def _shares(job: Job, frame: Photo, masked: RGB, scene: Scene, budgets: Sequence[float]) -> npt.NDArray[np.float64]:
+    """What of each mask in a frame its budget allows, and those of the faces that it reaches into: at most 1."""
+    views = _views(job, frame, scene)
+    own = [
+        shrink(quality(view.boxed(frame.rgb), view.boxed(masked))[0], budget)
+        for view, budget in zip(views, budgets, strict=True)
+    ]
+    return np.array([min(own[i] for i in near) for near in neighbours(views)])
 
 
-def shots(track: Sequence[Sight]) -> Iterator[list[Sight]]:
-    """A track in parts of at most SHOT sights, as equal as can be."""
-    count = -(-len(track) // SHOT)
-    for part in range(count):
-        yield list(track[part * len(track) // count : (part + 1) * len(track) // count])
+def _check(
+    job: Job,
+    plain: Sequence[RGB],
+    delivered: Sequence[RGB],
+    scenes: Sequence[Scene],
+    masks: Sequence[Mask],
+    targets: Sequence[Target],
+    budgets: Sequence[Sequence[float]],
+) -> list[list[tuple[Sight, FaceReport]]]:
+    """For each shot, what the delivered frames hold of its face. plain: the frames encoded without masks; budgets:
+    of each face in each frame."""
+    frames = [job.photo, *job.photo.more]
+    said: list[list[tuple[Sight, FaceReport]]] = [[] for _ in targets]
+    for number, scene in enumerate(scenes):
+        views, parts = _views(job, frames[number], scene), [part for part, _ in scene]
+        before = job.engine.embed_views(views, list(targets[0].goals), plain[number])
+        aims = [replace(targets[part], budget=budget) for part, budget in zip(parts, budgets[number], strict=True)]
+        reports = job.check(frames[number], before, delivered[number], views, [masks[part] for part in parts], aims)
+        for (part, face), report in zip(scene, reports, strict=True):
+            said[part].append((Sight(number, face), report))
+    return said
 
 
-def lead(shot: Sequence[Sight]) -> Sight:
-    """The sight that stands for a shot: the middle one, nearest to all others."""
-    return shot[len(shot) // 2]
-
-
-def by_frame(cast: Sequence[Sequence[Sight]], frames: int) -> list[list[tuple[int, Face]]]:
-    """For each of so many frames, the faces in it, each with the number of its shot."""
-    scenes: list[list[tuple[int, Face]]] = [[] for _ in range(frames)]
-    for number, shot in enumerate(cast):
-        for sight in shot:
-            scenes[sight.frame].append((number, sight.face))
-    return scenes
-
-
-def aligned(written: Sequence[RGB], wanted: Sequence[RGB]) -> list[RGB]:
-    """The frames that were written, one for each that was wanted: encoders merge neighbours that have become equal, as
-    two may under a mask."""
-    if len(written) == len(wanted):
-        return list(written)
-    found, place = [], 0
-    for number, frame in enumerate(wanted):
-        if number and place + 1 < len(written):
-            late = len(written) - place > len(wanted) - number
-            place += late or _away(frame, written[place + 1]) <= _away(frame, written[place])
-        found.append(written[place])
-    return found
-
-
-def _away(one: RGB, other: RGB) -> int:
-    """How much two frames differ, in levels over all pixels."""
-    return int(np.abs(one.astype(np.int16) - other).sum(dtype=np.int64))
-
-
-def weakest(reports: Sequence[FaceReport]) -> int:
-    """Which of the reports on one face says the worst: by how far the recogniser that is fooled least sees it beyond
-    the nearest stranger."""
-
-    def margin(number: int) -> float:
-        return min(distance.after / max(distance.other, 1e-3) for distance in reports[number].distances.values())
-
-    return min(range(len(reports)), key=margin)
-
-
-def together(reports: Sequence[FaceReport], masks: Sequence[Mask]) -> FaceReport:
-    """One report on a face for those of all frames: the worst of each figure, and what all its masks took."""
-    distances = {
-        name: min((report.distances[name] for report in reports), key=lambda distance: distance.after)
-        for name in reports[0].distances
-    }
-    return replace(
-        reports[0],
-        hidden=all(report.hidden for report in reports),
-        converged=all(report.converged for report in reports),
-        ssim=min(report.ssim for report in reports),
-        psnr=min(report.psnr for report in reports),
-        distances=distances,
-        iterations=sum(mask.iterations for mask in masks),
-        seconds=sum(mask.seconds for mask in masks),
-    )
+def _worst(
+    job: Job,
+    said: Sequence[Sequence[tuple[Sight, FaceReport]]],
+    masks: Sequence[Mask],
+    people: Sequence[Person],
+    delivered: Sequence[RGB],
+    names: Sequence[str],
+) -> FaceReport:
+    """One face's report over all its shots, with the verdicts on the frame in which it is hidden least."""
+    every = [(person, sight, report) for person, shot in zip(people, said, strict=True) for sight, report in shot]
+    person, sight, _ = every[weakest([report for *_, report in every])]
+    verdicts: list[Verdict] = []
+    for upload in (BARE, job.options.upload):
+        verdicts += judge(job.engine, delivered[sight.frame], [sight.face], [person], names, job.options.team, upload)[
+            0
+        ]
+    return replace(together([report for *_, report in every], list(masks)), verdicts=tuple(verdicts))

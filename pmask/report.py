@@ -181,3 +181,11 @@ class Progress:
     stage: Stage
     fraction: float
     faces: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protection:
+    """data: the protected file, or the very bytes that came in when the report's status is not "protected"."""
+
+    data: bytes
+    report: Report

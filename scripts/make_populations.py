@@ -18,8 +18,9 @@ import torch
 from PIL import Image
 
 from pmask.evaluation.matching import Shots, match_cosine
+from pmask.job import FACES_AT_ONCE
 from pmask.population import Embeddings, draw, summarise
-from pmask.protect import FACES_AT_ONCE, Protector
+from pmask.protect import Protector
 from pmask.recognisers.specs import REGISTRY
 from pmask.views import View
 

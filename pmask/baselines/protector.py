@@ -13,11 +13,12 @@ from torch import Tensor
 from pmask.baselines.crops import Baseline, Crop
 from pmask.errors import BadOption
 from pmask.images import RGB, decode, encode
+from pmask.job import face_report
 from pmask.mask import Embed, Mask, angle, goal
 from pmask.options import MaskOptions
 from pmask.people import strangers
-from pmask.protect import Protection, Protector, face_report
-from pmask.report import Distance, FaceReport, Report
+from pmask.protect import Protector
+from pmask.report import Distance, FaceReport, Protection, Report
 from pmask.views import View, paste, quality
 
 

@@ -42,13 +42,14 @@ from pmask.marks import code_mark
 from pmask.mask import Search
 from pmask.options import MaskOptions
 from pmask.population import Embeddings
-from pmask.protect import Protection, Protector
+from pmask.protect import Protector
+from pmask.report import Protection
 
 AS_DELIVERED = "bare"
 """The pipeline that changes nothing."""
 PROTECTING = (
-    *("faces", "film", "geometry", "images", "mask", "people", "population", "protect", "recording", "sights", "ssim"),
-    *("views", "recognisers", "data/populations"),
+    *("faces", "film", "geometry", "images", "job", "mask", "people", "population", "protect", "recording", "sights"),
+    *("ssim", "still", "tracks", "views", "recognisers", "data/populations"),
 )
 """The library's modules and folders that decide what a protected file holds; a baseline's own code beside them."""
 Look = tuple[str, str, str]

@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
-from pmask import protect
+from pmask import still
 from pmask.faces import Face, iou
-from pmask.film import GAP, SHOT, Sight, aligned, by_frame, follow, lead, shots
 from pmask.images import decode
 from pmask.mask import Search, angle
 from pmask.options import MaskOptions
 from pmask.protect import Protector
 from pmask.record import Record
+from pmask.tracks import GAP, SHOT, Sight, aligned, by_frame, follow, lead, shots
 
 ANNA, BERT = ({"sface": look} for look in torch.eye(128)[:2])
 
@@ -132,7 +132,7 @@ def test_a_film_without_faces_comes_back_to_the_byte(coffee, hasty):
 
 def test_only_a_film_that_was_protected_passes_as_protected(astronaut, hasty, tmp_path, monkeypatch):
     """It is told by all of its frames: the first, without a face, is left as it came."""
-    monkeypatch.setattr(hasty, "_record", Record(tmp_path))
+    monkeypatch.setattr(hasty, "record", Record(tmp_path))
     bare, other = (saved([faceless(astronaut), portrait(astronaut, across)], "PNG") for across in (0, 10))
     first = hasty.protect(bare, MaskOptions(team=("sface",)))
     again = [hasty.protect(data, MaskOptions(team=("sface",))) for data in (bare, other, first.data)]
@@ -142,9 +142,9 @@ def test_only_a_film_that_was_protected_passes_as_protected(astronaut, hasty, tm
 
 def test_what_no_mask_has_changed_is_not_on_record(encoded, astronaut, hasty, tmp_path, monkeypatch):
     """Black and white has no colours to draw a mask with; asked again, PMask must not call the bare face protected."""
-    monkeypatch.setattr(hasty, "_record", Record(tmp_path))
+    monkeypatch.setattr(hasty, "record", Record(tmp_path))
     bare = encoded(astronaut, "PNG")
-    monkeypatch.setattr(protect, "encode", lambda photo, *frames: bare)
+    monkeypatch.setattr(still, "encode", lambda photo, *frames: bare)
     assert ["protected"] * 2 == [hasty.protect(bare, MaskOptions(team=("sface",))).report.status for _ in range(2)]
 
 

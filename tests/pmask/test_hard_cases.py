@@ -9,8 +9,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pmask.images import decode
+from pmask.job import FACES_AT_ONCE
 from pmask.options import MaskOptions
-from pmask.protect import FACES_AT_ONCE, Protector
+from pmask.protect import Protector
 
 SUPERSAMPLED = 4
 """Drawings are made this much larger and shrunk, so that their edges are smooth."""
@@ -23,7 +24,7 @@ ROUNDING = 2e-4
 @pytest.fixture(scope="module")
 def hasty(protector):
     """The real engine with a short search and no judges: here it matters where a mask is, and what it costs."""
-    quick = Protector(device="cpu", search=replace(protector._settings, iterations=16), judges=())
+    quick = Protector(device="cpu", search=replace(protector.search, iterations=16), judges=())
     quick._recognisers = protector._recognisers
     return quick
 

@@ -16,6 +16,7 @@ from pmask import protect
 from pmask.check import check
 from pmask.errors import BrokenImage, Cancelled, DeviceUnavailable, WeightsUnavailable
 from pmask.images import decode
+from pmask.job import Job
 from pmask.mask import angle
 from pmask.options import MaskOptions
 from pmask.people import Album
@@ -142,7 +143,7 @@ def test_a_photo_without_a_face_passes_byte_for_byte(protector, coffee, encoded)
 @pytest.fixture(scope="module")
 def hasty(protector):
     """The same engine with a short search, where strength does not matter."""
-    quick = Protector(device="cpu", search=replace(protector._settings, iterations=16))
+    quick = Protector(device="cpu", search=replace(protector.search, iterations=16))
     quick._recognisers = protector._recognisers
     return quick
 
@@ -234,7 +235,7 @@ def test_the_persons_other_photos_count(hasty, astronaut, encoded):
 
 def test_photos_of_one_upload_find_one_another(hasty, astronaut, encoded, monkeypatch):
     """Two photos of one person in one post: each must be hidden from the other too, and from no copy of itself."""
-    monkeypatch.setattr(hasty, "_album", Album())
+    monkeypatch.setattr(hasty, "album", Album())
     first, second = encoded(astronaut, "PNG"), encoded(astronaut[:, ::-1].copy(), "PNG")
     assert 1 == hasty.protect(first).report.faces[0].references
     assert 1 == hasty.protect(first).report.faces[0].references
@@ -244,7 +245,7 @@ def test_photos_of_one_upload_find_one_another(hasty, astronaut, encoded, monkey
 
 def test_a_photo_that_was_protected_is_not_masked_again(hasty, original, tmp_path, monkeypatch):
     """A second mask costs quality and hides nothing more; the person may want it nevertheless."""
-    monkeypatch.setattr(hasty, "_record", Record(tmp_path))
+    monkeypatch.setattr(hasty, "record", Record(tmp_path))
     first = hasty.protect(original)
     again = hasty.protect(first.data)
     assert (first.data, "already_protected", ()) == (again.data, again.report.status, again.report.faces)
@@ -255,14 +256,14 @@ def test_a_photo_that_was_protected_is_not_masked_again(hasty, original, tmp_pat
 def test_the_protected_file_carries_no_mark(hasty, original, tmp_path, monkeypatch):
     """What a scraper could read, it would: with the record and without it, the same bytes."""
     bare = hasty.protect(original).data
-    monkeypatch.setattr(hasty, "_record", Record(tmp_path))
+    monkeypatch.setattr(hasty, "record", Record(tmp_path))
     assert bare == hasty.protect(original).data
 
 
 def test_a_record_that_cannot_be_written_costs_a_warning(hasty, original, tmp_path, monkeypatch):
     """A full disk must not hold back a photo that is protected."""
     (tmp_path / "state").write_text("a file where a folder should be")
-    monkeypatch.setattr(hasty, "_record", Record(tmp_path / "state"))
+    monkeypatch.setattr(hasty, "record", Record(tmp_path / "state"))
     report = hasty.protect(original).report
     assert "protected" == report.status
     assert any("masked a second time" in warning for warning in report.warnings)
@@ -288,7 +289,7 @@ def test_faces_that_were_left_out_are_told_of_when_the_copy_comes_again(
     hasty, encoded, astronaut, tmp_path, monkeypatch
 ):
     """It is PMask's work, and passes; but its bare face should surprise nobody."""
-    monkeypatch.setattr(hasty, "_record", Record(tmp_path))
+    monkeypatch.setattr(hasty, "record", Record(tmp_path))
     photo = encoded(np.concatenate([astronaut, astronaut[:, ::-1]], axis=1), "PNG")
     boxes = hasty.protect(photo, MaskOptions(look=True)).report.found
     copy = hasty.protect(photo, MaskOptions(leave_out=boxes[:1])).data
@@ -321,15 +322,15 @@ def test_a_mask_a_little_over_its_budget_is_made_weaker_not_searched_again(
     protector, original, monkeypatch, stronger, searches
 ):
     """Files take a little more or less than the search foresaw, and a second search takes seconds."""
-    quick = Protector(device="cpu", search=replace(protector._settings, iterations=8), judges=())
-    search, made = quick._search, []
+    quick = Protector(device="cpu", search=replace(protector.search, iterations=8), judges=())
+    search, made = Job.search, []
 
     def heavy_handed(*args):
         made.append(1)
         scale = stronger if len(made) == 1 else 1
         return [replace(mask, values=mask.values * scale) for mask in search(*args)]
 
-    monkeypatch.setattr(quick, "_search", heavy_handed)
+    monkeypatch.setattr(Job, "search", heavy_handed)
     (face,) = quick.protect(original, MaskOptions(team=("sface",))).report.faces
     assert len(made) == searches
     assert 0.007 < (1 - face.ssim) / 2 <= 0.017
