@@ -79,7 +79,7 @@ async def key(page, name, code):
         await page.call("Input.dispatchKeyEvent", {**down, "type": kind})
 
 
-FOCUSED = "document.activeElement.id || document.activeElement.value || document.activeElement.tagName"
+FOCUSED = "(({ id, value, tagName }) => id || value || tagName)(document.activeElement)"
 
 
 async def test_choices_by_keyboard_keep_the_focus(options):
