@@ -28,6 +28,7 @@
     prevent: uncurry(Event.prototype.preventDefault),
     path: uncurry(Event.prototype.composedPath),
     type: getter(Event.prototype, "type"),
+    prevented: getter(Event.prototype, "defaultPrevented"),
     then: uncurry(Promise.prototype.then),
     resolve: Promise.resolve.bind(Promise),
     sourceOf: uncurry(Function.prototype.toString),
@@ -307,7 +308,6 @@
 
   const turns = { __proto__: null }; // number -> files for an input that it does not have yet: {input, id, give, answer}
   let lastTurn = 0;
-  let isGiving = false;
 
   /** Gives an input what is ready for it, up to the first that is not: a page may collect, or keep what came last. */
   const takeTurns = (input) => {
@@ -316,9 +316,11 @@
       if (turn.input !== input) continue;
       if (turn.answer === undefined) return;
       delete turns[number];
-      isGiving = true;
-      turn.give(turn.answer);
-      isGiving = false;
+      try {
+        turn.give(turn.answer);
+      } catch {
+        fieldGone(); // those behind it are still to come
+      }
     }
   };
 
@@ -344,12 +346,8 @@
     return false;
   };
 
-  /**
-   * Gives up on all that the inputs of which `holds` is true wait for: their form was reset. But not while one gets its
-   * files: a page that collects may reset the form each time.
-   */
+  /** Gives up on all that the inputs of which `holds` is true wait for: the person has reset their form. */
   const forgetFor = (holds) => {
-    if (isGiving) return;
     for (const number in turns) {
       const { input, id, answer } = turns[number];
       if (!holds(input)) continue;

@@ -184,18 +184,41 @@ async def test_a_choice_that_is_cancelled_brings_nothing_back_that_the_page_had_
     assert await page.evaluate(f"{INPUT}.files.length") == 0
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def in_a_form(page):
+    """A form around the input, with a button that empties it, in a page that collects."""
+    reset = "Object.assign(document.createElement('button'), { type: 'reset', textContent: 'x' })"
+    await page.evaluate(f"{COLLECT % ''}; window.form = document.querySelector('form'); form.append({reset})")
+
+
+@pytest.mark.usefixtures("in_a_form")
 async def test_a_reset_form_gets_no_photo(page, daemon, demo, photos):
     """The person has started again, so what was chosen before must not come."""
-    await page.evaluate(COLLECT % "")
     daemon.engine.seconds = 30
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await Card(page).wait_for("Hiding the signatures")
-    await page.evaluate("document.querySelector('form').reset()")
+    await page.click("document.querySelector('[type=reset]')")
     await Card(page).wait_gone()
     daemon.engine.seconds = 0
     await page.choose(INPUT, [photos["käthe.png"]])
     [file] = await demo.wait_for(1)
     assert file.name == "käthe.png"
+
+
+@pytest.mark.usefixtures("in_a_form")
+@pytest.mark.parametrize("by", ["form.reset()", "form.dispatchEvent(new Event('reset'))", "a button"])
+async def test_a_form_that_nobody_emptied_gets_its_photo(page, daemon, demo, photos, by):
+    """A page resets its form once a message is sent, or keeps the person from it: no photo gets lost."""
+    daemon.engine.seconds = 2
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    if by == "a button":
+        await page.evaluate("addEventListener('reset', (event) => event.preventDefault())")
+        await page.click("document.querySelector('[type=reset]')")
+    else:
+        await page.evaluate(by)
+    [file] = await demo.wait_for(1)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
 
 
 async def test_a_field_that_was_taken_away_is_said(page, daemon, photos):

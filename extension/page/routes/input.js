@@ -89,7 +89,16 @@
       if (isPending(pristine.path(event)[0])) core.submitHeld();
     };
 
-    const onReset = (event) => core.forgetFor(isIn(pristine.path(event)[0]));
+    let resetting = null; // the form that a script resets just now: it makes ready for the next message, or collects
+
+    /** The person starts again, unless the page prevents that, which is known once it has heard of it. */
+    const onReset = (event) => {
+      const form = pristine.path(event)[0];
+      if (!event.isTrusted || form === resetting) return;
+      later(() => {
+        if (!pristine.prevented(event)) core.forgetFor(isIn(form));
+      });
+    };
 
     // What the page does that would otherwise put its listener, or its tree, out of our sight.
     core.watchRoots(watch);
@@ -127,6 +136,16 @@
         if (!isPending(self)) return undefined;
         core.submitHeld();
         return { __proto__: null, instead: undefined };
+      },
+    );
+    core.wrap(
+      HTMLFormElement.prototype,
+      "reset",
+      (form) => {
+        resetting = form;
+      },
+      () => {
+        resetting = null;
       },
     );
     core.watchWindow(watch);
