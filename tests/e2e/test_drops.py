@@ -156,6 +156,21 @@ async def test_text_that_comes_with_a_picture_is_pasted(guarded, demo, photos, f
     assert await page.evaluate("document.images.length") == 0
 
 
+async def test_text_is_pasted_without_the_picture_that_failed(guarded, daemon, demo, photos):
+    """With the daemon off, cells of a table can still be copied and pasted."""
+    page = await guarded.open(demo.url())
+    await page.evaluate("document.body.innerHTML = '<textarea></textarea>'")
+    await copy_cells(page, photos["käthe.png"])
+    await daemon.stop()
+    await page.click("document.body.firstChild")
+    await page.evaluate("addEventListener('paste', ({ clipboardData }) => { window.files = clipboardData.files.length })")
+    await page.paste()
+    await Card(page).wait_for("not running")
+    await Card(page).press("Cancel")
+    await page.wait_for("document.body.firstChild.value === 'A1'")
+    assert await page.evaluate("window.files") == 0
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def editors(guarded, daemon, demo, photos):
     """A page of two editors, with a photo pasted into the first one that takes a while."""

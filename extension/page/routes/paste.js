@@ -92,8 +92,10 @@
       const path = pristine.path(event);
       const target = core.innermost(path[0], pristine.activeIn);
       const place = placeIn(pristine.root(target));
-      core.hold(files, { __proto__: null }, (answer) => {
-        if (!answer) return;
+      core.hold(files, { __proto__: null }, (settled) => {
+        // Who says no to the picture of some cells still wants their text.
+        if (!settled && !plainText(texts)) return;
+        const answer = settled ?? core.bareArray();
         const make = () => {
           const clipboardData = core.fillTransfer(new pristine.DataTransfer(), answer, texts);
           const init = { __proto__: null, bubbles: true, cancelable: true, composed: true, clipboardData };
