@@ -163,7 +163,9 @@ async def test_text_is_pasted_without_the_picture_that_failed(guarded, daemon, d
     await copy_cells(page, photos["käthe.png"])
     await daemon.stop()
     await page.click("document.body.firstChild")
-    await page.evaluate("addEventListener('paste', ({ clipboardData }) => { window.files = clipboardData.files.length })")
+    await page.evaluate(
+        "addEventListener('paste', ({ clipboardData }) => { window.files = clipboardData.files.length })"
+    )
     await page.paste()
     await Card(page).wait_for("not running")
     await Card(page).press("Cancel")
@@ -192,6 +194,51 @@ async def test_a_pasted_photo_stays_where_it_was_pasted(editors):
     assert await page.evaluate("document.body.firstChild.contains(document.images[0])")
     await page.call("Input.insertText", {"text": "three"})
     assert "three" in await page.evaluate("document.body.lastChild.textContent")
+
+
+async def test_a_photo_pasted_in_a_shadow_root_stays_there(guarded, daemon, photos, demo):
+    """Of the caret there Chromium's document tells nothing; and what the person writes elsewhere stays theirs."""
+    page = await guarded.open(demo.url())
+    await page.evaluate(
+        "document.body.innerHTML = '<div></div><textarea></textarea>';"
+        "window.editor = document.createElement('p'); editor.contentEditable = 'true'; editor.textContent = 'one';"
+        "document.body.firstChild.attachShadow({ mode: 'open' }).append(editor)"
+    )
+    daemon.engine.seconds = 3
+    await page.copy_image(photos["käthe.png"])
+    await page.press(*await page.middle_of("editor"))
+    await page.paste()
+    await Card(page).wait_for("Hiding the signatures")
+    await page.click("document.body.lastChild")
+    await page.call("Input.insertText", {"text": "three"})
+    await page.wait_for("editor.querySelectorAll('img').length === 1")
+    await page.call("Input.insertText", {"text": ", four"})
+    assert await page.evaluate("document.body.lastChild.value") == "three, four"
+
+
+@pytest.mark.parametrize(
+    "before, caret, after",
+    [(["old", 0, 3], 3, "A1 on"), (["one two", 3, 3], 3, "oneA1 on two"), (["one two", 3, 3], 0, " ononeA1 two")],
+    ids=["selected", "at the caret", "in front of it"],
+)
+async def test_pasted_text_lands_where_it_was_pasted(guarded, daemon, photos, demo, before, caret, after):
+    """The person writes on meanwhile, in the same field, and goes on where they are."""
+    page = await guarded.open(demo.url())
+    text, start, end = before
+    await page.evaluate(
+        f"document.body.innerHTML = '<textarea>{text}</textarea>'; window.field = document.body.firstChild"
+    )
+    daemon.engine.seconds = 2
+    await copy_cells(page, photos["käthe.png"])
+    await page.click("field")
+    await page.evaluate(f"field.setSelectionRange({start}, {end})")
+    await page.paste()
+    await Card(page).wait_for("Hiding the signatures")
+    await page.evaluate(f"field.setSelectionRange({caret}, {caret})")
+    await page.call("Input.insertText", {"text": " o"})
+    await page.wait_for("field.value.includes('A1')")
+    await page.call("Input.insertText", {"text": "n"})
+    assert after == await page.evaluate("field.value")
 
 
 async def test_a_pasted_photo_whose_field_is_gone_is_said(editors):

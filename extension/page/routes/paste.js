@@ -15,25 +15,46 @@
     const IMAGE = /^image\//i;
 
     // The caret is read and set by the page's own functions, should it have any: no photo passes there.
-    const rangeNow = () => {
-      const selection = getSelection();
+    // Chromium's document knows nothing of the caret in a shadow root.
+    const selectionIn = (root) => root.getSelection?.() ?? getSelection();
+    const rangeIn = (root) => {
+      const selection = selectionIn(root);
       return selection?.rangeCount > 0 ? selection.getRangeAt(0).cloneRange() : null;
     };
 
-    /** Where somebody writes in a document or shadow root. */
-    const placeIn = (root) => ({ __proto__: null, root, field: root.activeElement, range: rangeNow() });
+    /** Where somebody writes in a document or shadow root; `start` and `end` are numbers in a field of plain text. */
+    const placeIn = (root) => {
+      const { activeElement: field } = root;
+      const { value, selectionStart: start, selectionEnd: end } = field ?? {};
+      return { __proto__: null, root, field, range: rangeIn(root), value, start, end };
+    };
 
-    const isAt = ({ root, field, range }) => {
+    const placeNow = () => placeIn(pristine.root(core.innermost(document.activeElement ?? document, pristine.activeIn)));
+
+    const isAt = ({ root, field, range, value, start, end }) => {
       if (root.activeElement !== field) return false;
-      const now = rangeNow();
+      if (typeof start === "number") return field.value === value && field.selectionStart === start && field.selectionEnd === end;
+      const now = rangeIn(root);
       return !now || !range || now.compareBoundaryPoints(0, range) === 0; // 0: by their starts
     };
 
-    const goTo = ({ root, field, range }) => {
+    /** Selects in a field of plain text what was selected, as far as it still stands: somebody has written on. */
+    const selectAgain = ({ field, value, start, end }) => {
+      const now = field.value;
+      const behind = now.length - value.length + end;
+      if (now.startsWith(value.slice(0, end))) field.setSelectionRange(start, end);
+      else if (now.startsWith(value.slice(0, start))) field.setSelectionRange(start, start);
+      else if (now.endsWith(value.slice(end))) field.setSelectionRange(behind, behind);
+    };
+
+    const goTo = (place) => {
+      const { root, field, range } = place;
       if (root.activeElement !== field) field.focus({ preventScroll: true });
-      if (!range || !editable(field)) return; // other fields know their own caret
-      getSelection().removeAllRanges();
-      getSelection().addRange(range);
+      if (typeof place.start === "number") selectAgain(place);
+      else if (range && editable(field)) {
+        selectionIn(root).removeAllRanges();
+        selectionIn(root).addRange(range);
+      }
     };
 
     /** Has something written where the person pasted; who has gone elsewhere since finds the caret there again. */
@@ -42,10 +63,10 @@
         write();
         return;
       }
-      const elsewhere = placeIn(document);
+      const elsewhere = placeNow();
       goTo(place);
       write();
-      place.range = rangeNow(); // what comes next comes behind it
+      place.range = rangeIn(place.root); // what comes next comes behind it
       goTo(elsewhere);
     };
 
@@ -74,7 +95,7 @@
       for (let i = 0; i < files.length; i += 1) {
         const reader = new FileReader(); // the page's own, should it have one: these files are for the page to read
         // insertImage, unlike insertHTML, is open to pages with Trusted Types.
-        const put = () => writeAt(place, () => command(document, "insertImage", false, reader.result));
+        const put = () => writeAt(place, () => command(document, "insertImage", false, reader.result) || core.fieldGone());
         pristine.listen(reader, "load", put);
         reader.readAsDataURL(files[i]);
       }
