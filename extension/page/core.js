@@ -44,6 +44,8 @@
     setInputFiles: setter(HTMLInputElement.prototype, "files"),
     setInputValue: setter(HTMLInputElement.prototype, "value"),
     inputForm: getter(HTMLInputElement.prototype, "form"),
+    submitter: getter(SubmitEvent.prototype, "submitter"),
+    attribute: uncurry(Element.prototype.getAttribute),
     inputFolder: getter(HTMLInputElement.prototype, "webkitdirectory"),
     fileCount: getter(FileList.prototype, "length"),
     fileAt: uncurry(FileList.prototype.item),

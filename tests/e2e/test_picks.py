@@ -272,6 +272,21 @@ async def test_a_form_is_told_that_a_photo_waits_for_the_person(guarded, daemon,
     await Card(page).wait_for("Not sent yet: a photo is waiting for your decision.")
 
 
+async def test_a_dialog_closes_while_a_photo_is_pending(guarded, daemon, demo, photos):
+    """Its form sends nothing. But a page that takes the photo when the dialog closes gets none, and that is said."""
+    page = await guarded.open(demo.url())
+    daemon.engine.seconds = 3
+    await page.evaluate(
+        "document.body.innerHTML = '<dialog><form method=dialog><input type=file id=photo><button>x</button></form>';"
+        "document.body.firstChild.showModal()"
+    )
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    await page.click("document.querySelector('form button')")
+    await page.wait_for("!document.body.firstChild.open")
+    await Card(page).wait_for("The page took the field away")
+
+
 async def test_a_form_that_is_read_too_early_is_said(guarded, daemon, demo, photos):
     """A page that sends `FormData` of its own accord sends it without the photo, and no browser lets us hold that."""
     page = await guarded.open(demo.url())

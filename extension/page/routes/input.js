@@ -12,6 +12,7 @@
     const options = { __proto__: null, capture: true };
     const later = setTimeout;
     const swallow = new pristine.WeakMap(); // input -> true: its trusted `change` is still to come, and is stale
+    const closed = new pristine.WeakMap(); // form -> true: it has closed its dialog while a photo of it was pending
     const before = new pristine.WeakMap(); // input -> the files that it had when its dialog was opened
 
     /** Listens in front of the page on one more target. The browser drops repeats, so this may be called again. */
@@ -61,9 +62,11 @@
       }
       const had = pristine.mapGet(before, input);
       pristine.mapDelete(before, input);
+      pristine.mapDelete(closed, pristine.inputForm(input));
       const wasThere = pristine.connected(input); // a page may take it out while its dialog is open
       core.holdFor(input, files, { __proto__: null, folder: pristine.inputFolder(input) }, (answer) => {
         if (answer) {
+          if (pristine.mapGet(closed, pristine.inputForm(input))) core.fieldGone();
           core.giveToInput(input, answer, wasThere);
           return;
         }
@@ -76,9 +79,23 @@
     const isIn = (form) => (input) => pristine.inputForm(input) === form;
     const isPending = (form) => core.isAwaited(isIn(form));
 
+    const DIALOG = /^dialog$/i;
+
+    /** Does this submit only close the dialog that the form stands in? */
+    const closes = (event, form) => {
+      const submitter = pristine.submitter(event);
+      const method = (submitter && pristine.attribute(submitter, "formmethod")) ?? pristine.attribute(form, "method") ?? "";
+      return pristine.matches(DIALOG, method) !== null;
+    };
+
     /** A form whose photo is pending would be sent without it. */
     const onSubmit = (event) => {
-      if (!isPending(pristine.path(event)[0])) return;
+      const form = pristine.path(event)[0];
+      if (!isPending(form)) return;
+      if (closes(event, form)) {
+        pristine.mapSet(closed, form, true); // Cancel or OK? If the page uses the photo now, it has none
+        return;
+      }
       pristine.prevent(event);
       pristine.stop(event);
       core.submitHeld();
