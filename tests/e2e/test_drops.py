@@ -249,6 +249,19 @@ async def test_a_pasted_photo_whose_field_is_gone_is_said(editors):
     assert await page.evaluate("document.images.length") == 0
 
 
+async def test_a_clipboard_item_that_is_asked_twice_is_one_photo(guarded, daemon, demo, photos):
+    """Two listeners of a page need not know of each other; the person sees one photo."""
+    page = await guarded.open(demo.url())
+    await page.copy_image(photos["käthe.png"])
+    await page.evaluate(
+        "document.body.onclick = async () => { const [item] = await navigator.clipboard.read();"
+        " window.blobs = await Promise.all([0, 1].map(() => item.getType('image/png'))) }, 0"
+    )
+    await page.click("document.body")
+    await page.wait_for("window.blobs?.length === 2 && blobs[0].size > 0 && blobs[0].size === blobs[1].size")
+    assert daemon.engine.started == 1
+
+
 async def test_a_drop_comes_after_the_choice_before_it(guarded, daemon, demo, photos):
     """An input's last photo is the one that it got last."""
     page = await guarded.open(demo.url("react"))

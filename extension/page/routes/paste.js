@@ -132,9 +132,9 @@
 
     /** navigator.clipboard.read(): its items hold the photo until the page asks for it. */
     const watchReading = () => {
-      const items = new pristine.WeakMap(); // that were read from the clipboard -> true
+      const items = new pristine.WeakMap(); // that were read from the clipboard -> type -> what the page was promised
       const noted = (list) => {
-        for (let i = 0; i < list.length; i += 1) pristine.mapSet(items, list[i], true);
+        for (let i = 0; i < list.length; i += 1) pristine.mapSet(items, list[i], { __proto__: null });
         return list;
       };
       core.wrap(Clipboard.prototype, "read", () => {}, (_self, reading) => pristine.then(reading, noted));
@@ -149,10 +149,17 @@
         });
       };
       core.wrap(ClipboardItem.prototype, "getType", () => {}, (item, getting, args) => {
-        if (core.isOff() || !pristine.mapGet(items, item) || !pristine.matches(IMAGE, `${args[0]}`)) return undefined;
-        return new pristine.Promise((resolve, reject) => {
-          pristine.then(getting, (blob) => protect(blob, resolve, reject), reject);
+        const promised = pristine.mapGet(items, item);
+        const type = `${args[0]}`;
+        if (core.isOff() || !promised || !pristine.matches(IMAGE, type)) return undefined;
+        promised[type] ??= new pristine.Promise((resolve, reject) => {
+          const refuse = (error) => {
+            delete promised[type]; // who asks again is asked again
+            reject(error);
+          };
+          pristine.then(getting, (blob) => protect(blob, resolve, refuse), refuse);
         });
+        return promised[type];
       });
     };
     if (globalThis.Clipboard?.prototype.read && globalThis.ClipboardItem) watchReading();
