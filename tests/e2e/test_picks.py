@@ -272,6 +272,18 @@ async def test_a_form_is_told_that_a_photo_waits_for_the_person(guarded, daemon,
     await Card(page).wait_for("Not sent yet: a photo is waiting for your decision.")
 
 
+async def test_a_field_that_must_be_filled_is_held_too(guarded, daemon, demo, photos):
+    """The browser would ask for the photo that has been chosen already, and there would be no submit to hold."""
+    page = await guarded.open(demo.url())
+    daemon.engine.seconds = 30
+    await page.evaluate(f"{INPUT}.required = true; {INPUT}.oninvalid = () => {{ window.invalid = true }}")
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    await page.click("document.querySelector('form button')")
+    await Card(page).wait_for("Not sent yet")
+    assert not await page.evaluate("window.invalid")
+
+
 async def test_a_dialog_closes_while_a_photo_is_pending(guarded, daemon, demo, photos):
     """Its form sends nothing. But a page that takes the photo when the dialog closes gets none, and that is said."""
     page = await guarded.open(demo.url())

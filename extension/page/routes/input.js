@@ -20,6 +20,7 @@
       pristine.listen(target, "input", onPick, options);
       pristine.listen(target, "change", onPick, options);
       pristine.listen(target, "submit", onSubmit, options);
+      pristine.listen(target, "invalid", onInvalid, options);
       pristine.listen(target, "reset", onReset, options);
       pristine.listen(target, "formdata", onFormData, options);
       pristine.listen(target, "click", onClick, options);
@@ -97,6 +98,15 @@
         return;
       }
       pristine.prevent(event);
+      pristine.stop(event);
+      core.submitHeld();
+    };
+
+    /** A field that must be filled is empty only because its photo is pending. */
+    const onInvalid = (event) => {
+      const field = pristine.path(event)[0];
+      if (!core.isAwaited((input) => input === field)) return;
+      pristine.prevent(event); // it would say that a file is to be chosen
       pristine.stop(event);
       core.submitHeld();
     };
