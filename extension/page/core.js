@@ -46,6 +46,7 @@
     inputForm: getter(HTMLInputElement.prototype, "form"),
     submitter: getter(SubmitEvent.prototype, "submitter"),
     attribute: uncurry(Element.prototype.getAttribute),
+    closest: uncurry(Element.prototype.closest),
     inputFolder: getter(HTMLInputElement.prototype, "webkitdirectory"),
     fileCount: getter(FileList.prototype, "length"),
     fileAt: uncurry(FileList.prototype.item),

@@ -272,6 +272,23 @@ async def test_a_form_is_told_that_a_photo_waits_for_the_person(guarded, daemon,
     await Card(page).wait_for("Not sent yet: a photo is waiting for your decision.")
 
 
+async def test_a_form_waits_for_the_photo_of_a_component(guarded, daemon, demo, photos):
+    """Its input stands in a shadow root, and belongs to no form by itself."""
+    page = await guarded.open(demo.url())
+    daemon.engine.seconds = 30
+    await page.evaluate(
+        "document.body.innerHTML = '<form><div><p></p></div><button>Send</button></form>';"
+        "document.querySelector('p').attachShadow({ mode: 'open' }).innerHTML = '<p></p>';"
+        "window.inner = document.querySelector('p').shadowRoot.firstChild.attachShadow({ mode: 'open' });"
+        "inner.innerHTML = '<input type=file>'; document.forms[0].onsubmit = () => { window.sent = true }"
+    )
+    await page.choose("inner.firstChild", [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    await page.click("document.querySelector('form button')")
+    await Card(page).wait_for("Not sent yet")
+    assert not await page.evaluate("window.sent")
+
+
 async def test_a_field_that_must_be_filled_is_held_too(guarded, daemon, demo, photos):
     """The browser would ask for the photo that has been chosen already, and there would be no submit to hold."""
     page = await guarded.open(demo.url())

@@ -77,7 +77,18 @@
       });
     };
 
-    const isIn = (form) => (input) => pristine.inputForm(input) === form;
+    /** The form that an input is sent with, also by the components in whose shadow roots it stands. */
+    const formOf = (input) => {
+      let form = pristine.inputForm(input);
+      try {
+        for (let node = input; !form; form = pristine.closest(node, "form")) node = pristine.rootHost(pristine.root(node));
+      } catch {
+        // The document has no host.
+      }
+      return form;
+    };
+
+    const isIn = (form) => (input) => formOf(input) === form;
     const isPending = (form) => core.isAwaited(isIn(form));
 
     const DIALOG = /^dialog$/i;
