@@ -66,7 +66,7 @@ class Resident:
                 raise Cancelled(f"cancelled at photo {done} of {total} of the gallery")
 
         names, _ = self._protector.panel(options.team)
-        return build(folder, self._protector, names, on_photo)
+        return build(folder, self._protector, names, on_photo, lambda error: _say(f"the gallery is not kept: {error}"))
 
 
 def _say(line: str) -> None:

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +159,7 @@ def _protect(options: argparse.Namespace) -> int:
     options.photos = _without_copies(options)
     targets = _targets(options)
     protector = _protector(options, Album(photos=len(options.photos), seconds=math.inf), Record())
-    gallery = _gallery(options.gallery, protector, mask.team) if options.gallery else None
+    gallery = _gallery(options.gallery, protector, mask.team, _say_unkept) if options.gallery else None
     for photo in options.photos if len(options.photos) > 1 else ():
         with contextlib.suppress(Exception):  # its own turn says what is wrong with it
             protector.remember(files.read(photo), mask.team)
@@ -249,7 +249,9 @@ def _protector(options: argparse.Namespace, album: Album | None = None, record: 
     return Protector(device=options.device, detector=options.detector, say=_say, album=album, record=record)
 
 
-def _gallery(folder: Path, protector: Protector, team: Sequence[str]) -> dict[str, Embeddings]:
+def _gallery(
+    folder: Path, protector: Protector, team: Sequence[str], on_unkept: Callable[[OSError], None] | None = None
+) -> dict[str, Embeddings]:
     """The faces of a folder, as team and judges see them; on a terminal, under a progress bar on standard error."""
     from pmask.gallery import build
 
@@ -260,7 +262,13 @@ def _gallery(folder: Path, protector: Protector, team: Sequence[str]) -> dict[st
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"looking at {folder}", total=None)
-        return build(folder, protector, names, lambda done, total: bar.update(task, completed=done, total=total))
+        return build(
+            folder, protector, names, lambda done, total: bar.update(task, completed=done, total=total), on_unkept
+        )
+
+
+def _say_unkept(error: OSError) -> None:
+    _say(f"the gallery could not be kept, and will be looked at again the next time ({_words(error)})")
 
 
 def _with_progress(

@@ -60,11 +60,13 @@ def build(
     eyes: Eyes,
     names: Sequence[str],
     on_photo: Callable[[int, int], None] = lambda done, total: None,
+    on_unkept: Callable[[OSError], None] | None = None,
 ) -> dict[str, Embeddings]:
     """For each named recogniser, embeddings (faces, dim) of every face in ``folder`` and below, kept for the next time.
 
     on_photo hears photos done and in all, for those that had to be looked at; when it raises, what was done is kept.
-    Files that are no photos count as photos without a face.
+    on_unkept hears why they could not be kept, which without it is raised. Files that are no photos count as photos
+    without a face; one that could not be read is looked at again the next time.
     """
     kept = _read(_file(folder))
     sound = [] if kept is None else [name for name, mark in kept.marks.items() if mark == _mark(name)]
@@ -77,11 +79,17 @@ def build(
     missing = [stamp for stamp in stamps if stamp not in shelf]
     try:
         for done, stamp in enumerate(missing, 1):
-            shelf[stamp] = _faces(stamps[stamp], eyes, sound)
+            if (faces := _faces(stamps[stamp], eyes, sound)) is not None:
+                shelf[stamp] = faces
             on_photo(done, len(missing))
     finally:
         if changed or missing:
-            _write(kept.file, kept.folder, {name: _mark(name) for name in sound}, shelf)
+            try:
+                _write(kept.file, kept.folder, {name: _mark(name) for name in sound}, shelf)
+            except OSError as error:
+                if on_unkept is None:
+                    raise
+                on_unkept(error)
     return {name: _rows(name, shelf) for name in names}
 
 
@@ -130,10 +138,13 @@ def _stamp(photo: Path, folder: Path) -> str:
     return f"{photo.relative_to(folder)}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
-def _faces(photo: Path, eyes: Eyes, names: Sequence[str]) -> dict[str, Embeddings]:
+def _faces(photo: Path, eyes: Eyes, names: Sequence[str]) -> dict[str, Embeddings] | None:
+    """None where the photo could not be read: rights that come back, or a disk, change nothing that its stamp tells."""
     try:
         rgb = decode(files.read(photo)).rgb
-    except (PMaskError, OSError):
+    except OSError:
+        return None
+    except PMaskError:
         return {name: np.empty((0, SPECS[name].dim), np.float32) for name in names}
     return {name: rows.cpu().numpy() for name, rows in eyes.embed(rgb, eyes.detect(rgb), names).items()}
 

@@ -41,9 +41,9 @@ class Record:
 
     def bare(self, *frames: RGB) -> int | None:
         """How many faces the person left out of the file of just these frames; None where PMask has delivered none."""
-        if not self._path.is_file() or not self._key_path.is_file():
-            return None
         try:
+            if not self._path.is_file() or not self._key_path.is_file():
+                return None
             with self._open() as database:
                 found = database.execute("SELECT bare FROM protected WHERE hash = ?", [self._hash(frames)]).fetchone()
         except OSError:

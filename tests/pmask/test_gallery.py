@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import networks
@@ -137,6 +138,28 @@ def test_a_folder_that_may_be_listed_but_not_entered_holds_no_photos(folder, pro
         assert 1 == len(gallery.build(folder, protector, NAMES)["sface"])
     finally:
         closed.chmod(0o755)
+
+
+def test_a_photo_that_could_not_be_read_once_is_looked_at_again(folder, protector, monkeypatch):
+    """It counted as one without a face for good, for its rights change neither its size nor its time."""
+
+    def refuse(photo):
+        raise PermissionError(errno.EACCES, "Permission denied", str(photo))
+
+    with monkeypatch.context() as closed:
+        closed.setattr(gallery.files, "read", refuse)
+        assert 0 == len(gallery.build(folder, protector, NAMES)["sface"])
+    assert 1 == len(gallery.build(folder, protector, NAMES)["sface"])
+
+
+def test_a_cache_that_cannot_be_written_costs_a_word_where_one_is_heard(folder, protector, tmp_path):
+    """After minutes of looking, nothing was protected."""
+    (tmp_path / "cache").write_text("no folder")
+    said: list[OSError] = []
+    assert 1 == len(gallery.build(folder, protector, NAMES, on_unkept=said.append)["sface"])
+    assert 1 == len(said)
+    with pytest.raises(OSError, match="cache"):
+        gallery.build(folder, protector, NAMES)
 
 
 def test_a_stopped_build_goes_on_where_it_was(folder, protector, astronaut):

@@ -85,6 +85,11 @@ def test_how_many_faces_are_bare_is_on_record_too(tmp_path, pictures):
     assert [0, 1, None] == [Record(old).bare(picture) for picture in pictures[:3]]
 
 
+def test_a_record_whose_folder_cannot_be_entered_holds_nothing(tmp_path, pictures):
+    """Every photo failed where the folder was another account's. Nobody can enter this one: its name is too long."""
+    assert not Record(tmp_path / ("n" * 300)).holds(pictures[0])
+
+
 def test_a_damaged_record_holds_nothing_and_says_so(tmp_path, pictures):
     """It can be lost without harm: the photo is masked once more."""
     record = Record(tmp_path)
