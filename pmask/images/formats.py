@@ -51,6 +51,10 @@ where the original has this would shrink the file for nothing, and needs all coe
 pays for."""
 _FAX = frozenset({"tiff_ccitt", "group3", "group4"})
 """Compressions of TIFF that hold black and white only, which become grey."""
+_DEEP = re.compile(r"(?<!BGR);16")
+"""In Pillow's names of raw pixels: 16 bits a channel. A BMP's BGR;16 has 16 bits for all three."""
+_IN_JPEG = frozenset({"L", "RGB", "RGBX", "CMYK", "YCbCr"})
+"""Modes of TIFF pages that JPEG can compress; others go on uncompressed."""
 _FINE_QUALITY = 90
 """A JPEG's brightness is written in the steps of this quality (of libjpeg's scale), or in its own where they are finer:
 coarse ones round a mask to what is seen as much and fools less. Colours keep their steps: finer ones hardly protect
@@ -93,7 +97,7 @@ class Way:
         """The file of these pixels, and of those of an animation's other frames or a TIFF's other pages."""
         if isinstance(stored, Image.Image):
             out = io.BytesIO()
-            stored.save(out, **self.options | _following(more))
+            stored.save(out, **self.options | _following(more, self.options))
             data = out.getvalue().replace(_NCLX + _SRGB, _NCLX + self.signal)
         else:
             data = _deep_png(stored, self.options.get("exif"))
@@ -125,7 +129,9 @@ def losses(image: Image.Image, data: bytes) -> Iterator[str]:
         yield "its mask is drawn with the file's few colours, and is coarser for it"
     if image.mode == "1":
         yield "black and white is too coarse for a mask: saved in grey"
-    deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I;16")
+    deep = any(_DEEP.search(str(tile.args)) for tile in getattr(image, "tile", ())) and not image.mode.startswith(
+        "I;16"
+    )
     if (deep and not is_deep_png(image)) or (image.format == "AVIF" and _av1_config(data)[1]):
         yield "reduced to 8 bits per channel"
     if image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
@@ -283,8 +289,11 @@ def _tiff_tags(image: Image.Image) -> dict[str, Any]:
     return {"tiffinfo": {317: predictor}} if predictor in {2, 3} else {}
 
 
-def _following(frames: Sequence[Stored]) -> dict[str, Any]:
-    """The option that writes more frames after the first."""
+def _following(frames: Sequence[Stored], options: dict[str, Any]) -> dict[str, Any]:
+    """The option that writes more frames after the first, whose options they share."""
+    for page in frames if options.get("compression") == "jpeg" else ():
+        if isinstance(page, Image.Image) and page.mode not in _IN_JPEG:
+            page.encoderinfo = {"compression": "raw"}  # Pillow has a quality for JPEG, and takes none beside others
     return {"append_images": list(frames)} if frames else {}
 
 
@@ -308,7 +317,7 @@ def _quality(images: Sequence[Image.Image], options: dict[str, Any], goal: int) 
 
     def size(frames: Sequence[Image.Image], quality: int) -> int:
         out = io.BytesIO()
-        frames[0].save(out, **options | _following(frames[1:]) | {"quality": quality})
+        frames[0].save(out, **options | _following(frames[1:], options) | {"quality": quality})
         return out.tell()
 
     low, high = _QUALITIES

@@ -479,6 +479,30 @@ def test_losses_are_said(astronaut, encoded):
     assert () == decode(encoded(astronaut, "PNG")).warnings
 
 
+def test_a_bmp_of_sixteen_bits_a_pixel_loses_none():
+    """Its channels have 5 or 6 bits, not 16 that would be reduced to 8."""
+    masks = struct.pack("<3I", 0xF800, 0x7E0, 0x1F)
+    header = struct.pack("<IiiHHIIiiII", 40, 8, 8, 1, 16, 3, 128, 0, 0, 0, 0) + masks
+    pixels = np.arange(64, dtype="<u2").tobytes()
+    assert () == decode(b"BM" + struct.pack("<IHHI", 66 + 128, 0, 0, 66) + header + pixels).warnings
+
+
+@pytest.mark.parametrize("mode", ["P", "I;16", "RGBA"])
+def test_pages_that_jpeg_cannot_hold_come_back_beside_such_as_it_can(mode, astronaut):
+    """The first page's way was taken for all, and the photo was refused after its search."""
+    first = Image.fromarray(astronaut[:96, :96])
+    page = Image.fromarray(astronaut[:96, :96, 0].astype(np.uint16) * 257) if mode == "I;16" else first.convert(mode)
+    out = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(out, True) as file:
+        for image, options in ((first, {"compression": "jpeg"}), (page, {})):
+            image.save(file, "TIFF", **options)
+            file.newFrame()
+    photo = decode(out.getvalue())
+    result = encode(photo, photo.rgb, [photo.more[0].rgb])
+    assert np.array_equal(photo.more[0].rgb, decode(result).more[0].rgb)
+    assert "jpeg" == opened(result).info["compression"]
+
+
 @pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])
 def test_a_fax_comes_back_in_grey(compression, astronaut):
     """It was refused only once its mask had been searched for."""
