@@ -7,7 +7,7 @@
 (() => {
   "use strict";
 
-  const { apply, defineProperty, getOwnPropertyDescriptor, setPrototypeOf } = Reflect;
+  const { apply, defineProperty, getOwnPropertyDescriptor, getPrototypeOf, setPrototypeOf } = Reflect;
   const uncurry = Function.prototype.bind.bind(Function.prototype.call);
   const getter = (prototype, name) => uncurry(getOwnPropertyDescriptor(prototype, name).get);
   const setter = (prototype, name) => uncurry(getOwnPropertyDescriptor(prototype, name).set);
@@ -23,6 +23,7 @@
     DOMException,
     MessageEvent,
     listen: uncurry(EventTarget.prototype.addEventListener),
+    unlisten: uncurry(EventTarget.prototype.removeEventListener),
     dispatch: uncurry(EventTarget.prototype.dispatchEvent),
     stop: uncurry(Event.prototype.stopImmediatePropagation),
     prevent: uncurry(Event.prototype.preventDefault),
@@ -32,6 +33,8 @@
     then: uncurry(Promise.prototype.then),
     resolve: Promise.resolve.bind(Promise),
     sourceOf: uncurry(Function.prototype.toString),
+    documentOf: uncurry(getOwnPropertyDescriptor(window, "document").get),
+    viewOf: getter(Document.prototype, "defaultView"),
     connected: getter(Node.prototype, "isConnected"),
     root: uncurry(Node.prototype.getRootNode),
     rootHost: getter(ShadowRoot.prototype, "host"),
@@ -114,6 +117,7 @@
     return files;
   };
 
+  const NAMELESS = pristine.sourceOf(new Proxy(() => {}, {})); // what a Proxy prints
   const natives = new WeakMap(); // our wrapper -> the browser's function that it stands in front of
 
   /**
@@ -150,29 +154,100 @@
   };
 
   /** Some pages, and scripts against bots, refuse to work where a browser's function does not print as its own. */
-  const lookNative = () => {
+  const lookNative = (prototype) => {
     const printed = (self) => {
       const native = pristine.mapGet(natives, self);
       return native && pristine.sourceOf(native);
     };
-    wrap(Function.prototype, "toString", () => {}, printed);
+    wrap(prototype, "toString", () => {}, printed);
   };
 
   const watchers = bareArray();
 
-  /** Has `watch` called with the window, now and whenever it has lost its listeners. */
+  /**
+   * Has `watch` called with each window that is looked after, now and whenever it may have lost its listeners; with
+   * `pristine.unlisten` as well, it takes them away.
+   */
   const watchWindow = (watch) => {
     watchers[watchers.length] = watch;
     watch(window);
   };
 
-  /** document.open(), which write() may call, removes every listener of the window: ours, and the bridge's. */
-  const keepWatching = () => {
-    const again = () => {
-      for (let i = 0; i < watchers.length; i += 1) watchers[i](window);
+  const watchAgain = (view, listen = pristine.listen) => {
+    for (let i = 0; i < watchers.length; i += 1) watchers[i](view, listen);
+  };
+
+  const WATCHED = { __proto__: null };
+  for (const type of ["input", "change", "submit", "invalid", "reset", "formdata", "click", "drop", "dragstart", "paste"]) WATCHED[type] = true;
+
+  /** The prototype of an object in which this name is at home. */
+  const homeOf = (object, name) => {
+    let home = getPrototypeOf(object);
+    while (home && !getOwnPropertyDescriptor(home, name)) home = getPrototypeOf(home);
+    return home; // null of a window of another origin
+  };
+
+  /** Does a guard of its own stand in a window? It put a Proxy there, and a Proxy prints without a name. */
+  const isGuarded = (targets) => {
+    const listen = getOwnPropertyDescriptor(targets, "addEventListener").value;
+    return !pristine.mapGet(natives, listen) && pristine.sourceOf(listen) === NAMELESS;
+  };
+
+  /**
+   * document.open(), which write() may call, removes every listener of the window: ours, and the bridge's. The scripts that
+   * write() brings run within it, so a listener that they add has ours put in front of it first.
+   */
+  const keepWatching = (view, documents, targets) => {
+    let left = false;
+    /** Where an initial document is left for another of its site, browsers keep window, listeners and all: two guards. */
+    const isLeft = () => {
+      if (view !== window && !left && isGuarded(targets)) {
+        left = true;
+        watchAgain(view, pristine.unlisten);
+      }
+      return left;
+    };
+    const again = (self) => {
+      if (isLeft()) return;
+      const opened = pristine.viewOf(self); // another window's, where its document was handed to a function of this one
+      if (opened) watchAgain(opened);
       if (bell) pristine.dispatch(bell, new pristine.Event("reopened"));
     };
-    for (const name of ["open", "write", "writeln"]) wrap(Document.prototype, name, () => {}, again);
+    for (const name of ["open", "write", "writeln"]) wrap(documents, name, () => {}, again);
+    wrap(targets, "addEventListener", (self, args) => {
+      if ((self ?? view) === view && typeof args[0] === "string" && WATCHED[args[0]] && !isLeft()) watchAgain(view);
+    });
+  };
+
+  const adopted = new WeakMap(); // EventTarget.prototype of a window that we look after from here -> true
+
+  /**
+   * Looks after a window that the page reaches and into which browsers put no scripts: a frame or popup with an address
+   * that has not left, or never leaves, its initial empty document (`javascript:void 0`, an answer without content).
+   */
+  const adopt = (view) => {
+    const targets = view && homeOf(view, "addEventListener");
+    if (!targets || view === window || isGuarded(targets)) return;
+    if (!pristine.mapGet(adopted, targets)) {
+      pristine.mapSet(adopted, targets, true);
+      keepWatching(view, homeOf(pristine.documentOf(view), "write"), targets);
+      lookNative(homeOf(getOwnPropertyDescriptor(targets, "addEventListener").value, "toString"));
+    }
+    watchAgain(view);
+  };
+
+  const reached = (_self, view) => {
+    try {
+      adopt(view);
+    } catch {
+      // The page has put something of its own there: it must not break.
+    }
+  };
+
+  const watchReached = () => {
+    wrap(HTMLIFrameElement.prototype, "contentWindow", () => {}, reached);
+    wrap(HTMLIFrameElement.prototype, "contentDocument", () => {}, (self, inside) => reached(self, inside && pristine.viewOf(inside)));
+    wrap(globalThis, "open", () => {}, reached);
   };
 
   const closedRoots = new WeakMap(); // host -> its root, which an event that left it does not name
@@ -416,6 +491,7 @@
       pristine.start(port);
       for (let i = 0; i < unsent.length; i += 1) pristine.post(port, unsent[i]);
       unsent.length = 0;
+      for (let i = 0; window[i]; i += 1) reached(null, window[i]); // there is a person; the page may know them by name only
     };
     const onRoot = (event) => {
       const root = pristine.root(event.submitter);
@@ -450,9 +526,10 @@
     watchRoots,
     innermost,
     wrap,
-    lookNative,
+    lookNative: () => lookNative(Function.prototype),
     watchWindow,
-    keepWatching,
+    keepWatching: () => keepWatching(window, Document.prototype, EventTarget.prototype),
+    watchReached,
     hold,
     holdFor,
     isAwaited,

@@ -14,6 +14,7 @@
     }
   }
   core.keepWatching();
+  core.watchReached();
   core.lookNative();
   core.connect(stands);
 })();

@@ -78,6 +78,7 @@ class Site:
         self.app.router.add_static("/pmask-demo/pages", PAGES)
         self.app.router.add_get(r"/pmask-demo/npm/{path:.+}", self._package)
         self.app.router.add_route("*", "/pmask-demo/sink", self._sink)
+        self.app.router.add_get("/pmask-demo/nothing", self._nothing)
         self.port = 0
 
     @contextlib.asynccontextmanager
@@ -141,6 +142,9 @@ class Site:
             raise web.HTTPNotFound
         kind = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css"}.get(file.suffix)
         return web.Response(body=file.read_bytes(), content_type=kind or "application/octet-stream")
+
+    async def _nothing(self, request):
+        return web.Response(status=204)
 
     async def _sink(self, request):
         self.other.append(await request.read())

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from arena import Case
 
-UNPLACED = "could not take its place"
 INNER = "document.querySelector('iframe').contentDocument.querySelector('input')"
+INNER_ZONE = "document.querySelector('iframe').contentDocument.getElementById('zone')"
 FRAME = "document.querySelector('iframe')"
 NESTED = (
     "document.querySelector('iframe').contentDocument.querySelector('iframe').contentDocument.querySelector('input')"
@@ -100,8 +100,14 @@ FRAMES = [
     route("frame-written", "`about:blank` frame, `document.write`", target=INNER),
     route("frame-written-closed", "`about:blank` frame, `document.write` of a closed shadow root",
           target="document.querySelector('iframe').contentDocument.querySelector('div')"),
-    route("frame-written-scriptless", "`about:blank` frame, `document.write`, sandboxed without scripts", target=INNER,
-          words={"chromium": UNPLACED}),
+    route("frame-written-scriptless", "`about:blank` frame, `document.write`, sandboxed without scripts", target=INNER),
+    route("frame-written-abroad", "`about:blank` frame, another window's `document.write`", target=INNER),
+    route("frame-opened-abroad", "`about:blank` frame, another window's `document.open`", target=INNER),
+    route("frame-void", "frame with `src=javascript:void 0`, filled at once", target=INNER),
+    route("frame-void-late", "frame with `src=javascript:void 0`, filled later", target=INNER),
+    route("frame-fragment-late", "frame with `src=about:blank#late`, filled later", target=INNER),
+    route("frame-no-content", "frame whose address has no content (204), filled later", target=INNER),
+    route("frame-stopped", "frame whose loading `document.open` stops", target=INNER),
     route("frame-moved", "input moved into another window's document", target=INNER),
 ]  # fmt: skip
 
@@ -119,6 +125,9 @@ DROPS = [
     route("drop-cloned-shadow", "drop in a closed shadow root, cloned from a template", gesture="drop",
           never={"firefox": "no tool aims a drop into a shadow root in Firefox"}),
     route("drop-window", "drop anywhere in the window", gesture="drop"),
+    route("drop-written", "drop, listener in front, in a page written anew", gesture="drop"),
+    route("drop-written-frame", "drop, listener in front, in a frame written anew", gesture="drop", target=INNER_ZONE),
+    route("frame-void-drop", "drop, listener in front, in a frame with `src=javascript:void 0`", gesture="drop", target=INNER_ZONE),
     route("drop-frame", "drop in a frame", gesture="drop", target=INNER),
     route("drop-transfer", "dropped files put into an input by the page's own `DataTransfer`", gesture="drop"),
     route("drop-worker", "dropped handle handed to a worker", gesture="drop"),

@@ -394,3 +394,22 @@ async def test_the_strength_reaches_the_daemon(guarded, daemon, demo, photos):
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await demo.wait_for(1)
     assert [2.5] == [options.delta for options in daemon.engine.options]
+
+
+async def test_a_popup_that_never_leaves_its_first_document_is_looked_after(page, demo, photos):
+    """Browsers put no scripts there; its opener fills it."""
+    await page.evaluate(
+        "document.body.insertAdjacentHTML('afterbegin', '<button id=open>Open</button>'); window.send = (files) => {"
+        " const form = new FormData(); form.append('photo', files[0]);"
+        " fetch('/pmask-demo/upload', { method: 'POST', body: form }) };"
+        "document.getElementById('open').onclick = () => { window.opened = open('javascript:false', '', 'width=300');"
+        " setTimeout(() => { opened.document.body.innerHTML ="
+        " '<input type=file onchange=opener.send(this.files)>' }, 100) }"
+    )
+    await page.click("document.getElementById('open')")
+    inside = "window.opened?.document.querySelector('input')"
+    await page.wait_for(f"{inside} ? true : false")
+    await page.set_files(inside, [photos["eileen.jpg"]])
+    [file] = await demo.wait_for(1)
+    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
+    await page.evaluate("window.opened.close()")

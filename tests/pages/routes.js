@@ -3,6 +3,16 @@
 const FRAME_PAGE = "/pmask-demo/pages/frame.html";
 const frame = (properties) => put("iframe", { id: "frame", ...properties });
 const inputMarkup = '<input type="file" multiple style="width:280px;height:60px" onchange="parent.send(this.files)">';
+const dropMarkup = `<!doctype html><html data-ready="1"><body style="margin:0"><div id="zone" style="height:150px">Drop here</div><script>
+  const take = (event) => {
+    event.preventDefault();
+    const form = new FormData();
+    for (const file of event.dataTransfer.files) form.append("photo", file);
+    fetch("/pmask-demo/upload", { method: "POST", body: form });
+  };
+  addEventListener("dragover", (event) => event.preventDefault());
+  addEventListener("drop", take, true);
+</script>`;
 const clone = (markup) => {
   const template = put("template");
   template.setHTMLUnsafe(markup);
@@ -189,6 +199,48 @@ const ROUTES = {
     const input = inside.querySelector("input");
     input.onchange = () => send(input.files);
   },
+  "frame-written-abroad"() {
+    const { contentDocument: inside } = frame();
+    document.write.call(inside, inputMarkup);
+    inside.close();
+  },
+  "frame-opened-abroad"() {
+    const { contentDocument: inside } = frame();
+    document.open.call(inside);
+    inside.append(inside.createElement("html"));
+    inside.documentElement.innerHTML = inputMarkup;
+    inside.close();
+  },
+  // Frames with an address that never leave their first, empty document.
+  "frame-void"() {
+    frame({ src: "javascript:void 0" }).contentDocument.body.innerHTML = inputMarkup;
+  },
+  async "frame-void-late"() {
+    const element = frame({ src: "javascript:void 0" });
+    await new Promise((done) => setTimeout(done, 300));
+    element.contentWindow.document.body.innerHTML = inputMarkup;
+  },
+  async "frame-fragment-late"() {
+    const element = frame({ src: "about:blank#late" });
+    await new Promise((done) => setTimeout(done, 300));
+    element.contentWindow.document.body.innerHTML = inputMarkup;
+  },
+  async "frame-no-content"() {
+    const element = frame({ src: "/pmask-demo/nothing" });
+    await new Promise((done) => setTimeout(done, 300));
+    element.contentDocument.body.innerHTML = inputMarkup;
+  },
+  "frame-stopped"() {
+    const { contentDocument: inside } = frame({ src: FRAME_PAGE });
+    inside.open();
+    inside.write(inputMarkup);
+    inside.close();
+  },
+  "frame-void-drop"() {
+    const { contentDocument: inside } = frame({ src: "javascript:void 0" });
+    inside.write(dropMarkup);
+    inside.close();
+  },
   "frame-moved"() {
     // The input is made by the page and handed to a frame, whose window then hears the events.
     const { document: inside } = frame().contentWindow;
@@ -234,6 +286,15 @@ const ROUTES = {
       event.preventDefault();
       send([...event.dataTransfer.files]);
     }, true);
+  },
+  async "drop-written"() {
+    await loaded(window);
+    document.write(dropMarkup);
+  },
+  "drop-written-frame"() {
+    const { contentDocument: inside } = frame();
+    inside.write(dropMarkup);
+    inside.close();
   },
   "drop-frame": () => loaded(frame({ src: FRAME_PAGE })),
   "drop-transfer"() {

@@ -98,9 +98,9 @@
     core.wrap(DataTransferItem.prototype, "getAsFileSystemHandle", () => {}, handleOf);
     core.wrap(DataTransferItem.prototype, "webkitGetAsEntry", () => {}, entryOf);
 
-    const watch = (target) => {
-      pristine.listen(target, "drop", onDrop, { __proto__: null, capture: true });
-      pristine.listen(target, "dragstart", onDragStart, { __proto__: null, capture: true, passive: true });
+    const watch = (target, listen = pristine.listen) => {
+      listen(target, "drop", onDrop, { __proto__: null, capture: true });
+      listen(target, "dragstart", onDragStart, { __proto__: null, capture: true, passive: true });
     };
     core.watchWindow(watch);
   };

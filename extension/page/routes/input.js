@@ -16,14 +16,14 @@
     const before = new pristine.WeakMap(); // input -> the files that it had when its dialog was opened
 
     /** Listens in front of the page on one more target. The browser drops repeats, so this may be called again. */
-    const watch = (target) => {
-      pristine.listen(target, "input", onPick, options);
-      pristine.listen(target, "change", onPick, options);
-      pristine.listen(target, "submit", onSubmit, options);
-      pristine.listen(target, "invalid", onInvalid, options);
-      pristine.listen(target, "reset", onReset, options);
-      pristine.listen(target, "formdata", onFormData, options);
-      pristine.listen(target, "click", onClick, options);
+    const watch = (target, listen = pristine.listen) => {
+      listen(target, "input", onPick, options);
+      listen(target, "change", onPick, options);
+      listen(target, "submit", onSubmit, options);
+      listen(target, "invalid", onInvalid, options);
+      listen(target, "reset", onReset, options);
+      listen(target, "formdata", onFormData, options);
+      listen(target, "click", onClick, options);
     };
 
     const watchTree = (node) => {

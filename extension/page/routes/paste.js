@@ -164,7 +164,7 @@
     };
     if (globalThis.Clipboard?.prototype.read && globalThis.ClipboardItem) watchReading();
 
-    const watch = (target) => pristine.listen(target, "paste", onPaste, { __proto__: null, capture: true });
+    const watch = (target, listen = pristine.listen) => listen(target, "paste", onPaste, { __proto__: null, capture: true });
     core.watchWindow(watch);
   };
 })();
