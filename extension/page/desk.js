@@ -107,6 +107,7 @@
     const watchLeaving = () => (picks.size > 0 ? window.addEventListener : window.removeEventListener).call(window, "beforeunload", warn);
 
     async function begin(id, { photos, others }, folder, { originals, review }) {
+      const where = location.href;
       const pick = new Pick(photos, askForPhoto, {
         changed(_, photo) {
           overlay.update(pick);
@@ -118,6 +119,7 @@
           overlay.stepAside();
           line.postMessage({ name: "settled", id, answers: answers && [...answers, ...others] });
           overlay.finish(pick);
+          if (answers && location.href !== where) overlay.notice("moved_on"); // to another conversation, perhaps
         },
       }, { review: Boolean(review) });
       picks.set(id, pick);

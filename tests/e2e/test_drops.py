@@ -124,6 +124,16 @@ async def test_a_page_that_drew_itself_anew_gets_the_photo(page, daemon, demo, p
     assert mark(demo.bytes_of(file)) == demo.bytes_of(file)
 
 
+async def test_a_page_that_moved_on_is_said(page, daemon, demo, photos):
+    """The photo may have gone to another conversation than the one that it was dropped in."""
+    daemon.engine.seconds = 2
+    await drop(page, [photos["eileen.jpg"]])
+    await Card(page).wait_for("Hiding the signatures")
+    await page.evaluate("history.pushState({}, '', '?elsewhere')")
+    await Card(page).wait_for("The page has moved on")
+    await demo.wait_for(1)
+
+
 async def test_a_photo_dropped_on_an_input_is_protected(guarded, demo, photos):
     """The browser itself puts it there; it comes by the input's route."""
     page = await guarded.open(demo.url("react"))
