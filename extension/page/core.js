@@ -292,11 +292,16 @@
     return { __proto__: null, files: listFiles(pristine.transferFiles(transfer)), texts, folder };
   };
 
-  /** Puts files, and the texts that were beside them, into a transfer. */
+  const PICTURE = /data:image\//i;
+
+  /** Puts files, and the texts that were beside them, into a transfer; but no text that holds the original once more. */
   const fillTransfer = (transfer, files, texts = bareArray()) => {
     const items = pristine.transferItems(transfer);
     for (let i = 0; i < files.length; i += 1) pristine.transferAdd(items, files[i]);
-    for (let i = 0; i < texts.length; i += 1) pristine.transferSet(transfer, texts[i].type, texts[i].text);
+    for (let i = 0; i < texts.length; i += 1) {
+      const { type, text } = texts[i];
+      if (pristine.matches(PICTURE, text) === null) pristine.transferSet(transfer, type, text);
+    }
     return transfer;
   };
 

@@ -166,6 +166,26 @@ async def test_text_that_comes_with_a_picture_is_pasted(guarded, demo, photos, f
     assert await page.evaluate("document.images.length") == 0
 
 
+async def test_markup_brings_no_original(guarded, demo, photos):
+    """A picture that is copied from a page comes as a file and as markup, which may hold its bytes."""
+    page = await guarded.open(demo.url())
+    encoded = base64.b64encode(photos["käthe.png"].read_bytes()).decode()
+    await page.copy_image(photos["käthe.png"])
+    await page.evaluate(
+        f"fetch('data:image/png;base64,{encoded}').then((r) => r.blob()).then((png) => navigator.clipboard.write("
+        "[new ClipboardItem({'image/png': png, 'text/html': new Blob("
+        f"['<img src=\"data:image/png;base64,{encoded}\">'], {{type: 'text/html'}})}})])).then(() => true)"
+    )
+    await page.evaluate(
+        "document.body.onpaste = ({ clipboardData }) => { window.html = clipboardData.getData('text/html');"
+        " window.files = clipboardData.files.length }, document.body.innerHTML = '<textarea></textarea>'"
+    )
+    await page.click("document.body.firstChild")
+    await page.paste()
+    await page.wait_for("window.files === 1")
+    assert await page.evaluate("window.html") == ""
+
+
 async def test_text_is_pasted_without_the_picture_that_failed(guarded, daemon, demo, photos):
     """With the daemon off, cells of a table can still be copied and pasted."""
     page = await guarded.open(demo.url())
