@@ -240,7 +240,8 @@ def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, 
         lossy = pixels.palette is not None
     if lossy and kind not in {"JPEG", "PNG", "GIF", "BMP"}:
         beside = (image.info.get("icc_profile"), image.info.get("exif"), image.info.get("xmp"))
-        matched = max(1, len(data) - sum(len(part) for part in beside if isinstance(part, bytes)))
+        gone = sum(len(part) for part in beside if isinstance(part, bytes)) + _left_bytes(kind, data)
+        matched = max(1, len(data) - gone)
     return Way(options=options, lossy=lossy, matched=matched, refined=refined, chunks=chunks, signal=signal)
 
 
@@ -420,16 +421,30 @@ def _end_of_jpeg(data: bytes) -> int:
 def _left_boxes(data: bytes) -> Iterator[str]:
     """Sentences on what an AVIF or HEIC holds beside its picture. ISO/IEC 14496-12, section 4.2; mpvd is Google's:
     https://developer.android.com/media/platform/motion-photo-format"""
+    if any(name == b"mpvd" for name, _ in _boxes(data)):
+        yield "the motion photo's video in its file was left out"
+    if any(kind in data[:_FIRST_BOXES] for kind in (b"tmap", b"hdrgainmap")):
+        yield "the HDR gain map in its file was left out"
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Name and length of each of the outermost boxes of an AVIF or HEIC."""
     place = 0
     while place + 16 <= len(data):
         length, name, long = struct.unpack_from(">I4sQ", data, place)
-        if name == b"mpvd":
-            yield "the motion photo's video in its file was left out"
-        if (length := long if length == 1 else length) < 8:  # 0: up to the end
+        length = min(long if length == 1 else length or len(data), len(data) - place)  # 0: up to the end
+        yield name, length
+        if length < 8:
             break
         place += length
-    if any(kind in data[:_FIRST_BOXES] for kind in (b"tmap", b"hdrgainmap")):
-        yield "the HDR gain map in its file was left out"
+
+
+def _left_bytes(kind: str, data: bytes) -> int:
+    """How many bytes of a file are a motion photo's video, or stand behind the photo: counted, they would drive up the
+    quality."""
+    if kind == "WEBP":
+        return max(0, len(data) - 8 - int.from_bytes(data[4:8], "little"))
+    return sum(length for name, length in _boxes(data) if name == b"mpvd") if kind in {"AVIF", "HEIF"} else 0
 
 
 def _signal(data: bytes) -> bytes:

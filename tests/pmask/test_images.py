@@ -450,6 +450,15 @@ def test_a_motion_photos_video_is_left_out_with_a_word(kind, more, astronaut):
     assert b"ftypmp42" not in encode(photo, photo.rgb, [frame.rgb for frame in photo.more])
 
 
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF", "WEBP"])
+def test_a_video_that_is_left_out_does_not_count_for_the_quality(kind, astronaut, encoded):
+    """A photo with three megabytes of video came back at the finest quality, at thrice its size."""
+    plain = encoded(astronaut[:256, :256], kind, quality=70)
+    video = VIDEO * 20 if kind == "WEBP" else box(b"mpvd", VIDEO * 20)
+    photo = decode(plain + video)
+    assert 0.85 < len(encode(photo, photo.rgb)) / len(plain) < 1.15
+
+
 def test_a_gain_map_is_left_out_with_a_word(astronaut, encoded):
     """It is a small picture of the bare face; and who looks at an HDR screen sees that the photo became duller."""
     image, gain = encoded(astronaut, "JPEG"), encoded(astronaut[::2, ::2], "JPEG")
