@@ -2,7 +2,7 @@
 
 import * as daemon from "./daemon.js";
 import { isPicture, Photo, Photos } from "./photos.js";
-import { counted, errorWords, heldWords, presetWords, stateWords, tallyWords, unreadWords, verdictWords, zoomWords } from "./words.js";
+import { counted, cureWords, errorWords, heldWords, presetWords, stateWords, tallyWords, unreadWords, verdictWords, zoomWords } from "./words.js";
 import { zip } from "./zip.js";
 
 const $ = (id) => document.getElementById(id);
@@ -165,7 +165,7 @@ function draw(photo) {
   part("cancel").hidden = photo.ended;
   part("retry").hidden = !["failed", "cancelled"].includes(state);
   for (const [name, steps] of REDOES) part(name).hidden = photo.report?.status !== "protected" || !beside(photo.preset, steps);
-  part("cure").textContent = state === "failed" ? errorWords(photo.error).cure : "";
+  part("cure").textContent = cureWords(photo);
   card.dataset.state = state;
   if (state === "failed") card.classList.add("bad");
   else card.classList.remove("bad");

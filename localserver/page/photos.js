@@ -24,7 +24,8 @@ export function isPicture(file) {
 
 /**
  * One photo. `state` is waiting, sending, queued, running, fetching, done, failed or cancelled; `result` is the protected
- * photo, null where the original is what to upload; `path` is its place in its folder.
+ * photo, null where the original is what to upload; `error` beside one says why doing the photo again failed; `path` is its
+ * place in its folder.
  */
 export class Photo {
   state = "waiting";
@@ -36,6 +37,7 @@ export class Photo {
   result = null;
   error = null;
   lost = 0; // times that the daemon had it and was gone
+  former = null; // while it is done again: what was made of it before, and how
   stop = new AbortController();
 
   /** @param {File} file @param {string} path @param {string} preset its name @param {object} choices of PROTOCOL.md */
@@ -78,13 +80,15 @@ export class Photos {
   cancel(photo) {
     if (photo.ended) return;
     photo.stop.abort();
-    this.#set(photo, { state: "cancelled" });
+    this.#giveUp(photo, { state: "cancelled" });
   }
 
   /** Does an ended photo once more, with these choices in place of its own. */
   retry(photo, preset = photo.preset, choices = photo.choices) {
     if (!photo.ended) return;
     photo.stop = new AbortController();
+    const { report, result, faces } = photo;
+    photo.former = report && { report, result, faces, preset: photo.preset, choices: photo.choices };
     const fresh = { stage: null, progress: 0, faces: null, eta: null, report: null, result: null, error: null, lost: 0 };
     this.#set(photo, { ...fresh, preset, choices, state: "waiting" });
     this.#next();
@@ -93,6 +97,11 @@ export class Photos {
   clear() {
     for (const photo of this.all) this.cancel(photo);
     this.all = [];
+  }
+
+  /** Ends a photo without a new result. One that was done before is that again. */
+  #giveUp(photo, values) {
+    this.#set(photo, photo.former ? { error: null, ...values, ...photo.former, state: "done", former: null } : values);
   }
 
   #set(photo, values) {
@@ -124,11 +133,13 @@ export class Photos {
       if (job.error) throw new daemon.DaemonError(job.error.code, job.error.message);
       say({ state: "fetching" });
       const result = await daemon.jobResult(id, signal);
-      say({ state: "done", report: job.report, faces: job.report.faces.length, result });
+      say({ state: "done", report: job.report, faces: job.report.faces.length, result, former: null });
     } catch (error) {
       if (id !== null || error.code === "timeout") photo.lost++;
       if (!signal.aborted && HELD.includes(error.code) && photo.lost < MOST_LOST) this.#wait(photo, error);
-      else say({ state: "failed", error: error instanceof DOMException ? { code: "unreadable" } : error });
+      else if (!signal.aborted) {
+        this.#giveUp(photo, { state: "failed", error: error instanceof DOMException ? { code: "unreadable" } : error });
+      }
     } finally {
       // What the daemon holds is no longer needed; when it cannot be told so, it forgets in minutes.
       if (id !== null) await daemon.cancelJob(id).catch(() => {});

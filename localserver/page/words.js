@@ -91,6 +91,13 @@ export function stateWords(photo) {
   return [STAGES[photo.stage] ?? STATES.queued, faces, left].filter(Boolean).join(", ");
 }
 
+/** What to do about what went wrong with a photo, or "". @param {import("./photos.js").Photo} photo */
+export function cureWords({ state, error }) {
+  if (!error) return "";
+  const { title, cure } = errorWords(error);
+  return state === "done" ? `Doing it again failed, so this is the former result. ${title}. ${cure}` : cure;
+}
+
 function resultWords({ report, preset }) {
   if (report.status === "no_face") return "No face found: the photo can be uploaded as it is";
   if (report.status === "already_protected") return "PMask protected this photo before: it can be uploaded as it is";

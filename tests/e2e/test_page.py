@@ -422,17 +422,26 @@ async def test_a_photo_is_done_again_finer_or_stronger(page, photos, engine):
     assert 4 == await page.evaluate("document.querySelectorAll('.verdicts li').length"), "the old verdicts stayed"
 
 
-async def test_what_failed_the_second_time_leaves_no_old_copy(page, photos, engine):
-    """A copy that is offered under another mask's name would be taken for it."""
+async def test_what_fails_or_is_cancelled_the_second_time_leaves_the_first_result(page, photos, engine):
+    """It is good, and somebody may want it; under its own mask's name, with the reason why there is no other."""
     await page.choose(button("Choose photos"), [photos["eileen.jpg"]])
     await said(page, "2 faces protected (strong)")
     engine.error = OutOfMemory("too large")
     await page.click(button("Finer"))
-    await said(page, "Not enough memory for this photo")
-    for part in ("download", "finer", "stronger", "view", "verdicts"):
-        assert await page.evaluate(f"document.querySelector('.{part}').hidden"), part
-    engine.error = None
-    await page.click(button("Try again"))
+    await said(page, "Doing it again failed, so this is the former result. Not enough memory for this photo.")
+    await said(page, "2 faces protected (strong)")
+    for part in ("download", "finer", "view", "verdicts"):
+        assert await page.evaluate(f"document.querySelector('.{part}').checkVisibility()"), part
+    assert await page.evaluate("document.querySelector('.photo').matches('.good:not(.bad)')")
+    engine.error, engine.seconds = None, 300
+    await page.click(button("Finer"))
+    await said(page, "Hiding the signatures")
+    assert await page.evaluate("document.querySelector('.download').hidden")
+    await page.click(button("Cancel"))
+    await said(page, "2 faces protected (strong)")
+    assert "" == await page.evaluate("document.querySelector('.cure').textContent")
+    engine.seconds = 0
+    await page.click(button("Finer"))
     await said(page, "2 faces protected (balanced)")
 
 
@@ -504,7 +513,7 @@ async def test_the_focus_stays_at_the_photo_whose_button_goes(browser, page, pho
     await page.wait_for(f"{DONE} === 2")
     name = "document.activeElement.closest('.photo')?.querySelector('.name').textContent"
     engine.seconds = 300
-    for words, said_then in (("Finer", "Hiding the signatures"), ("Cancel", "Cancelled"), ("Try again", "Hiding")):
+    for words, said_then in (("Finer", "Hiding the signatures"), ("Cancel", "2 of 2 photos done"), ("Finer", "Hiding")):
         await page.evaluate(f"{button(words)}.focus()")
         await type_text(browser, page, "\n")
         await said(page, said_then)
