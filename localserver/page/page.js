@@ -179,6 +179,7 @@ function makeCard(photo) {
   cards.set(photo, card);
   card.querySelector(".name").textContent = photo.path;
   card.querySelector(".cancel").addEventListener("click", () => photos.cancel(photo));
+  card.querySelector(".download").addEventListener("click", () => (photo.saved = true));
   card.querySelector(".retry").addEventListener("click", () => photos.retry(photo));
   for (const [name, steps] of REDOES) card.querySelector(`.${name}`).addEventListener("click", () => redo(photo, steps));
   const view = card.querySelector(".view");
@@ -325,14 +326,15 @@ function drawHold(error) {
 
 async function downloadAll() {
   const names = new Set();
-  const files = photos.all
-    .filter(({ state }) => state === "done")
-    .map((photo) => ({ name: unique(photo.path, names), data: photo.result ?? photo.file }));
+  const done = photos.all.filter(({ state }) => state === "done");
+  const files = done.map((photo) => ({ name: unique(photo.path, names), data: photo.result ?? photo.file }));
   $("trouble").hidden = true;
   try {
     const { archive, unread } = await zip(files);
     if (unread > 0) trouble(unreadWords(unread));
-    if (unread < files.length) save(archive, "pmask.zip");
+    if (unread === files.length) return;
+    save(archive, "pmask.zip");
+    for (const photo of done) photo.saved = true;
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     trouble(errorWords({ code: "archive" }));
@@ -407,7 +409,7 @@ addEventListener("drop", (event) => {
 });
 addEventListener("hashchange", start); // the address with a code was pasted into this very tab
 addEventListener("beforeunload", (event) => {
-  if (photos.all.some((photo) => !photo.ended)) event.preventDefault();
+  if (photos.all.some(({ open }) => open)) event.preventDefault();
 });
 
 start();

@@ -35,6 +35,7 @@ export class Photo {
   eta = null;
   report = null;
   result = null;
+  saved = false; // whether the person has that
   error = null;
   lost = 0; // times that the daemon had it and was gone
   former = null; // while it is done again: what was made of it before, and how
@@ -47,6 +48,11 @@ export class Photo {
 
   get ended() {
     return ENDED.includes(this.state);
+  }
+
+  /** Whether leaving the page would lose work. */
+  get open() {
+    return !this.ended || (this.result !== null && !this.saved);
   }
 
   /** The name of the copy: beside the original it must not be mistaken for it. */
@@ -87,9 +93,9 @@ export class Photos {
   retry(photo, preset = photo.preset, choices = photo.choices) {
     if (!photo.ended) return;
     photo.stop = new AbortController();
-    const { report, result, faces } = photo;
-    photo.former = report && { report, result, faces, preset: photo.preset, choices: photo.choices };
-    const fresh = { stage: null, progress: 0, faces: null, eta: null, report: null, result: null, error: null, lost: 0 };
+    const { report, result, saved, faces } = photo;
+    photo.former = report && { report, result, saved, faces, preset: photo.preset, choices: photo.choices };
+    const fresh = { stage: null, progress: 0, faces: null, eta: null, report: null, result: null, saved: false, error: null, lost: 0 };
     this.#set(photo, { ...fresh, preset, choices, state: "waiting" });
     this.#next();
   }

@@ -17,7 +17,7 @@ const STATES = {
   cancelled: "Cancelled",
 };
 
-const PAIR_AGAIN = "Run “pmask-server pair” in a terminal and type its code at the top of this page.";
+const PAIR_AGAIN = "Run “pmask-server pair” in a terminal and type its code at the top of this page. (Its address would load the page anew, without these photos.)";
 const CURES = {
   daemon_off: ["PMask's server is not running", "Start it with “pmask-server run”."],
   not_pmask: ["Another program answers on PMask's port", "It did not get the photo. Stop it, or give PMask's server another port."],

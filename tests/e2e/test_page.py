@@ -551,6 +551,27 @@ async def test_the_address_with_a_code_pasted_into_the_open_page_pairs_it(browse
     assert 1 == len(running.clients.paired())
 
 
+async def test_leaving_results_that_were_not_saved_is_asked_about(browser, page, photos, engine):
+    """A reload, Back, or the address of `pmask-server pair` pasted into this tab would lose minutes of work."""
+    asked = "!dispatchEvent(new Event('beforeunload', {cancelable: true}))"
+    assert not await page.evaluate(asked)
+    await page.set_files(PHOTOS, [photos["eileen.jpg"], photos["käthe.png"]])
+    await said(page, "2 of 2 photos done.")
+    assert await page.evaluate(asked)
+    await download(browser, page, button("Download"), "eileen.protected.jpg")
+    assert await page.evaluate(asked), "the other one is not saved"
+    await download(browser, page, button("Download all"), "pmask.zip")
+    assert not await page.evaluate(asked)
+    engine.error = OutOfMemory("too large")
+    await page.click(button("Finer"))
+    await said(page, "Doing it again failed")
+    assert not await page.evaluate(asked), "what there is was saved"
+    engine.error, engine.faces = None, 0
+    await page.set_files(PHOTOS, [photos["third.webp"]])
+    await said(page, "3 of 3 photos done.")
+    assert not await page.evaluate(asked), "an original is no result"
+
+
 async def test_the_pairing_is_this_tabs(browser, page, running):
     """It outlives a reload, and no other tab has it: a program that takes the port later finds nothing lying about."""
     await page.goto(f"http://127.0.0.1:{running.port}/")
