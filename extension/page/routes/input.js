@@ -38,6 +38,7 @@
       const node = pristine.path(event)[0];
       if (!core.isFileInput(node)) return;
       watchTree(node);
+      noteFiles(node);
       later(() => noteFiles(node)); // a page may empty it in this click, so that the same photo can be chosen again
     };
 
