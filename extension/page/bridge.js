@@ -13,7 +13,8 @@
   const PAUSE_MS = 500;
   /** Said when the extension was updated before this page ever needed it: then its words are gone as well. */
   const ORPHANED = "PMask was updated. Reload this page and choose the photo again.";
-  const UNKNOWN = { on: true, originals: "ask" }; // not knowing is on: fail closed
+  /** As long as the background has not answered: on, and nothing goes without a look, or as the original. */
+  const UNKNOWN = { on: true, originals: "never", review: { strengths: null } };
 
   /** Looked up when it is needed: an update of the extension may take it away, and pages without photos are spared it. */
   const api = () => globalThis.browser ?? globalThis.chrome;
@@ -29,8 +30,10 @@
 
   let line = null; // to the guard
   let desk = null; // a promise of what page/desk.js gives
-  let state = null; // a promise of page/desk.js's State, or of UNKNOWN
-  let known = null; // what it resolved to last
+  let known = UNKNOWN; // page/desk.js's State, as the background told it last
+  let asked = 0; // questions for it, by number
+  let heard = 0; // the last of them that was answered
+  let answer = null; // a promise that ends with the last question
   let page = null; // this document's name towards the background, which cancels what a page leaves behind
 
   // The page can never lay hands on this target, which the guard and we know: whoever needs the line first rings there.
@@ -54,40 +57,49 @@
     bell.dispatchEvent(new MessageEvent("line", { ports: [port2] }));
   }
 
-  /** @param {number} [came] when this page came, for who cancels what stood here before */
-  async function stateNow(came) {
-    const patience = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS, UNKNOWN));
-    const asked = api().runtime.sendMessage({ name: "state", page, came }).then(({ value }) => value ?? UNKNOWN);
-    return Promise.race([asked, patience]);
+  /**
+   * An answer counts whenever it comes, unless a later question's was here before.
+   *
+   * @param {number} [came] when this page came, for who cancels what stood here before
+   */
+  async function askState(came) {
+    asked += 1;
+    const number = asked;
+    const { value } = await api().runtime.sendMessage({ name: "state", page, came });
+    if (!value || number < heard) return;
+    heard = number;
+    known = value;
+    line.postMessage({ name: "state", on: known.on });
   }
 
-  function askState(came) {
-    const asked = stateNow(came)
-      .catch(() => UNKNOWN)
-      .then((now) => {
-        if (state !== asked) return state; // asked again in the meantime
-        known = now;
-        line.postMessage({ name: "state", on: now.on });
-        return now;
-      });
-    state = asked;
+  const askQuietly = (came) => (answer = askState(came).catch(() => {}));
+
+  /** The State, for which a background that was slow, or was stopped under the question, is asked again. */
+  async function stateNow() {
+    for (let tries = 1; tries <= TRIES; tries += 1) {
+      await Promise.race([answer, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
+      if (heard === asked) return known;
+      if (tries > 1) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS)); // the background was stopped under us
+      if (tries < TRIES) askQuietly(performance.timeOrigin);
+    }
+    return UNKNOWN;
   }
 
   /** There is a person. From here on the state is kept up, so that off is off by the time that something is chosen. */
   function meet() {
-    if (state) return;
+    if (asked > 0) return;
     openLine();
     page = crypto.randomUUID();
-    askState(performance.timeOrigin);
+    askQuietly(performance.timeOrigin);
     try {
       const { runtime } = api();
       runtime.onMessage.addListener((message, sender) => {
-        if (sender.id === runtime.id && message.name === "state-changed") askState();
+        if (sender.id === runtime.id && message.name === "state-changed") askQuietly();
       });
     } catch {
       // The extension was updated: unknown it stays.
     }
-    const onShow = ({ persisted }) => persisted && askState(Date.now());
+    const onShow = ({ persisted }) => persisted && askQuietly(Date.now());
     watchWindow(() => window.addEventListener("pageshow", onShow));
   }
 
@@ -96,7 +108,7 @@
       try {
         const patience = new Promise((_, reject) => setTimeout(reject, PATIENCE_MS, new Error("no answer")));
         await Promise.race([api().runtime.sendMessage({ name: "desk" }), patience]);
-        return globalThis.pmask.desk({ api: api(), line, page, state: () => state, watchWindow });
+        return globalThis.pmask.desk({ api: api(), line, page, state: stateNow, watchWindow });
       } catch (error) {
         if (!api().runtime?.id || tries === TRIES) throw error;
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS)); // the background was stopped under us
@@ -145,7 +157,7 @@
   function block(event) {
     const input = event.composedPath()[0];
     const files = (event.dataTransfer ?? event.clipboardData ?? input).files;
-    if (!files || ![...files].some(mayBePhoto) || known?.on === false) return;
+    if (!files || ![...files].some(mayBePhoto) || !known.on) return;
     event.stopImmediatePropagation();
     event.preventDefault();
     if (input.files) input.value = "";
