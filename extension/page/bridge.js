@@ -24,9 +24,10 @@
     /\.(avifs?|bmp|dib|gif|hei[cf]s?|hif|ico|j2k|jfif|jp2|jpe|jpeg|jpg|jxl|pjp|pjpeg|png|ppm|psd|svg|tga|tif|tiff|webp)$/i;
   const OTHER_NAME =
     /\.(7z|avi|bz2|c|cfg|cpp|cs|css|csv|docx?|exe|gz|h|html?|ini|iso|java|js|json|log|md|mkv|mov|mp[34]|od[pst]|pdf|pptx?|py|rar|rs|sh|sql|tar|toml|ts|txt|wav|webm|xlsx?|xml|ya?ml|zip)$/i;
+  const NO_TYPE = /^(application\/(octet-stream|x-(download|partial-download|trash)))?$/i;
   /** Nobody can look inside while the event waits, so what may be a photo is one here. */
   const mayBePhoto = ({ type, name }) =>
-    /^image\//i.test(type) || PHOTO_NAME.test(name) || (/^(application\/octet-stream)?$/i.test(type) && !OTHER_NAME.test(name));
+    /^image\//i.test(type) || PHOTO_NAME.test(name) || (NO_TYPE.test(type) && !OTHER_NAME.test(name));
 
   let line = null; // to the guard
   let desk = null; // a promise of what page/desk.js gives

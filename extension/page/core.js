@@ -90,7 +90,7 @@
     /\.(avifs?|bmp|dib|gif|hei[cf]s?|hif|ico|j2k|jfif|jp2|jpe|jpeg|jpg|jxl|pjp|pjpeg|png|ppm|psd|svg|tga|tif|tiff|webp)$/i;
   const OTHER_NAME =
     /\.(7z|avi|bz2|c|cfg|cpp|cs|css|csv|docx?|exe|gz|h|html?|ini|iso|java|js|json|log|md|mkv|mov|mp[34]|od[pst]|pdf|pptx?|py|rar|rs|sh|sql|tar|toml|ts|txt|wav|webm|xlsx?|xml|ya?ml|zip)$/i;
-  const NO_TYPE = /^(application\/octet-stream)?$/i;
+  const NO_TYPE = /^(application\/(octet-stream|x-(download|partial-download|trash)))?$/i; // a desktop's types for p.jpg.part and p.jpg.bak, too
 
   /** Is this file a photo by its type or, since a browser knows few types by heart, by its name? */
   const isPhoto = (file) =>

@@ -58,13 +58,14 @@ async def test_several_files_keep_order_and_names(page, demo, photos):
 async def test_a_photo_is_known_by_its_bytes_where_its_name_says_nothing(page, demo, photos, tmp_path):
     """As phones, sites and downloads name photos; what turns out to be none goes as it is."""
     photo, text = photos["eileen.jpg"].read_bytes(), b"not a photo"
-    files = {"photo": photo, "IMG_0001.HIF": photo, "photo.jpg-large": photo, "photo.jpg.1": photo, "README": text}
+    names = ["photo", "IMG_0001.HIF", "photo.jpg-large", "photo.jpg.1", "photo.jpg.bak", "photo.jpg.part"]
+    files = {**dict.fromkeys(names, photo), "README": text}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     await page.choose(INPUT, [tmp_path / name for name in files])
     received = await demo.wait_for(len(files))
     assert list(files) == [file.name for file in received]
-    assert [mark(photo)] * 4 + [text] == [demo.bytes_of(file) for file in received]
+    assert [mark(photo)] * len(names) + [text] == [demo.bytes_of(file) for file in received]
 
 
 async def test_a_file_that_only_may_be_a_photo_goes_without_a_card(page, demo, tmp_path):
