@@ -113,11 +113,18 @@ async def _serve(config: Config, listener: socket.socket, protector: str | None)
 
 
 def _fill_stdio() -> None:
-    """Opens what the starter left closed (pythonw.exe does): else the first socket would be given the number of
-    standard error, and the log."""
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(number, True)
-    os.close(number)
+    """Puts the null device where a standard stream has no file: else the first socket would be given the number of
+    standard error, and the log. Whether one has is asked of each: where the starter left them closed they are free, but
+    under pythonw.exe Windows' runtime counts them as open."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.set_inheritable(null, null <= 2)
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(null, number)
+    if null > 2:
+        os.close(null)
     sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
 
 

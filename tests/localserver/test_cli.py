@@ -149,13 +149,36 @@ def test_only_one_runs_for_one_account(start, command, port):
     assert f"already running on port {port} (process {first.pid})" in second.stderr
 
 
-@posix
-def test_it_runs_without_standard_streams(command, port, photo):
-    """As Windows' pythonw.exe starts it: its first socket must not take the place of standard error."""
-    arguments = [sys.executable, "-m", "localserver", "run", "--port", str(port), "--protector", "protectors:Good"]
-    daemon = subprocess.Popen(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *arguments])
+UNUSABLE = """
+import os, sys
+for number in range(3):
+    os.dup2(os.open("/", os.O_PATH), number)
+def fstat(number, real=os.fstat):
+    if os.readlink(f"/proc/self/fd/{number}") == "/":
+        raise OSError(6, "The handle is invalid")
+    return real(number)
+os.fstat, sys.stdin, sys.stdout, sys.stderr = fstat, None, None, None
+from localserver import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+"""Standard streams as pythonw.exe has them: their numbers are not free, but no file can be used through them."""
+linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads Linux's /proc")
+
+
+@pytest.mark.parametrize(
+    "starter",
+    [
+        pytest.param(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-m", "localserver"], marks=posix),
+        pytest.param([sys.executable, "-c", UNUSABLE], marks=linux),
+    ],
+    ids=["closed", "unusable"],
+)
+def test_it_runs_without_standard_streams(command, port, photo, starter):
+    """A starter may close them, and Windows' pythonw.exe has none: the daemon must start all the same, and its first
+    socket must not take the place of standard error."""
+    daemon = subprocess.Popen([*starter, "run", "--port", str(port), "--protector", "protectors:Good"])
     try:
-        wait_for(port)
+        wait_for(port, daemon)
         bearer = {"Authorization": f"Bearer {paired(port, command)}"}
         job = json.loads(call(port, "POST", "/v1/jobs", photo, **bearer)[2])["id"]
         while (state := json.loads(call(port, "GET", f"/v1/jobs/{job}?wait=5", **bearer)[2])["state"]) != "done":
@@ -166,9 +189,10 @@ def test_it_runs_without_standard_streams(command, port, photo):
         daemon.wait()
 
 
-def wait_for(port: int) -> None:
-    """Until something listens on the port."""
+def wait_for(port: int, daemon: subprocess.Popen) -> None:
+    """Until the daemon listens on the port."""
     for _ in range(300):
+        assert daemon.poll() is None, "the daemon has ended"
         try:
             socket.create_connection(("127.0.0.1", port)).close()
             return
@@ -185,7 +209,7 @@ def test_it_runs_on_a_full_disk(command, port, tmp_path):
     with open(tmp_path / "log.txt", "w") as log:
         daemon = subprocess.Popen(arguments, stdout=log, stderr=log)
     try:
-        wait_for(port)
+        wait_for(port, daemon)
         assert 200 == call(port, "GET", "/v1/health")[0]
     finally:
         daemon.kill()
