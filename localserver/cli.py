@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +102,10 @@ async def _serve(config: Config, listener: socket.socket, protector: str | None)
     from localserver import log
     from localserver.app import DOORMAN, create_app
     from localserver.engine import PROTECTOR, WorkerEngine
+    from localserver.serving import most_connections
 
     log.configure(config)
+    config = replace(config, connections=most_connections(config.connections))
     engine = WorkerEngine(config, protector or PROTECTOR)
     app, stop = create_app(config, engine, Clients(config.state_dir)), _stop_signal()
     async with app[DOORMAN].serve(app, listener):

@@ -1,10 +1,11 @@
-"""An application on a listening socket, with a limit on connections, which aiohttp does not have."""
+"""An application on a listening socket, with limits on connections and on what strangers send, which aiohttp lacks."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -21,6 +22,26 @@ SERVER_OPTIONS: dict[str, Any] = {
 }
 _BACKLOG = 128
 """Connections that the system keeps until they are taken."""
+_SPARE = 3 * _BACKLOG + 64
+"""Descriptors beside those of connections: for those that are taken before the Doorman has looked, and for files."""
+_FEW = 8
+
+
+def most_connections(wanted: int) -> int:
+    """How many of ``wanted`` connections this process can have, 8 at the least: one that runs out of descriptors takes no
+    client's either. Raises the soft limit of descriptors, which is 256 on macOS, as far as that is allowed."""
+    if sys.platform == "win32":  # sockets are no descriptors there
+        return wanted
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _SPARE
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        with contextlib.suppress(OSError, ValueError):  # macOS has a limit beside it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, max(_FEW, soft - _SPARE))
 
 
 class Doorman:

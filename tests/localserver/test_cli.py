@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -48,10 +49,10 @@ def start(command, tmp_path):
     """Starts daemons that end with the test; returns once they listen. Their log is in log.txt."""
     running: list[subprocess.Popen[str]] = []
 
-    def go(port: int, *args: str) -> subprocess.Popen[str]:
+    def go(port: int, *args: str, before: Sequence[str] = ()) -> subprocess.Popen[str]:
         with open(tmp_path / "log.txt", "a") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "localserver", "run", "--port", str(port), *args],
+                [*before, sys.executable, "-m", "localserver", "run", "--port", str(port), *args],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -214,6 +215,20 @@ def test_it_runs_on_a_full_disk(command, port, tmp_path):
     finally:
         daemon.kill()
         daemon.wait()
+
+
+@posix
+@pytest.mark.parametrize(("limit", "most"), [("-Sn 256", 256), ("-n 500", 52)])
+def test_few_descriptors_keep_no_client_out(start, command, port, tmp_path, limit, most):
+    """256 are what macOS gives: before strangers' connections use them up, the daemon asks for more, or takes fewer."""
+    start(port, before=["sh", "-c", f'ulimit {limit}; exec "$@"', "sh"])
+    bearer = {"Authorization": f"Bearer {paired(port, command)}"}
+    strangers = [socket.create_connection(("127.0.0.1", port)) for _ in range(300)]
+    status, _, body = call(port, "GET", "/v1/metrics", **bearer)
+    assert (200, f"pmask_connections {most}.0") == (status, re.search(r"pmask_connections \d.*", body.decode())[0])
+    for one in strangers:
+        one.close()
+    assert "out of system resource" not in (tmp_path / "log.txt").read_text()
 
 
 def test_a_port_that_another_program_has_is_named_as_such(command):
