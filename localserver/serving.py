@@ -25,11 +25,13 @@ _BACKLOG = 128
 _SPARE = 3 * _BACKLOG + 64
 """Descriptors beside those of connections: for those that are taken before the Doorman has looked, and for files."""
 _FEW = 8
+_STRANGERS_BYTES = 32 * 1024 * 1024
+"""What strangers together may have sent and not had an answer to. Heads are held whole: up to 2.5 MB a connection."""
 
 
 def most_connections(wanted: int) -> int:
-    """How many of ``wanted`` connections this process can have, 8 at the least: one that runs out of descriptors takes no
-    client's either. Raises the soft limit of descriptors, which is 256 on macOS, as far as that is allowed."""
+    """How many of ``wanted`` connections this process can have, 8 at the least: one that runs out of descriptors takes
+    no client either. Raises the soft limit of descriptors, which is 256 on macOS, as far as that is allowed."""
     if sys.platform == "win32":  # sockets are no descriptors there
         return wanted
     import resource
@@ -47,7 +49,8 @@ def most_connections(wanted: int) -> int:
 class Doorman:
     """Counts connections: descriptors run out before memory does. Beyond ``most``, the oldest that no paired client has
     used makes room, so that strangers who hold connections open, or open them in swarms, keep no client out; where
-    clients use them all, that is the new one. ``refused`` is called for each that is closed."""
+    clients use them all, that is the new one. What strangers send is limited too: beyond 32 MB without an answer,
+    the one that has waited longest is closed. ``refused`` is called for each that is closed."""
 
     def __init__(self, most: int, refused: Callable[[], None]) -> None:
         self._most, self._refused = most, refused
@@ -55,6 +58,7 @@ class Doorman:
         self._known: set[RequestHandler] = set()
         self._transports: dict[RequestHandler, asyncio.Transport | None] = {}
         self._leaving: set[RequestHandler] = set()
+        self._unanswered: dict[RequestHandler, int] = {}  # bytes of strangers, who has waited longest first
 
     @property
     def connections(self) -> int:
@@ -64,6 +68,22 @@ class Doorman:
     def know(self, request: web.Request) -> None:
         """The request is a paired client's, and so is its connection."""
         self._known.add(request.protocol)
+        self._unanswered.pop(request.protocol, None)
+
+    def hear(self, handler: RequestHandler, size: int) -> None:
+        """So many bytes have come."""
+        if handler in self._known:
+            return
+        self._unanswered[handler] = self._unanswered.get(handler, 0) + size
+        if sum(self._unanswered.values()) > _STRANGERS_BYTES:
+            self._put_out(next(iter(self._unanswered)))
+
+    def forget(self, handler: RequestHandler) -> None:
+        """The connection is answered, or gone."""
+        self._unanswered.pop(handler, None)
+
+    async def _answered(self, request: web.Request, response: web.StreamResponse) -> None:
+        self.forget(request.protocol)
 
     def _staying(self) -> list[RequestHandler]:
         """The oldest first; one that was told to close may take a moment."""
@@ -78,14 +98,19 @@ class Doorman:
         staying = self._staying()
         strangers = [one for one in staying if one not in self._known]
         for one in strangers[: max(0, len(staying) - self._most)]:
-            self._refused()
-            self._leaving.add(one)
-            if (transport := self._transports[one]) is not None:
-                transport.abort()
+            self._put_out(one)
+
+    def _put_out(self, one: RequestHandler) -> None:
+        self._refused()
+        self.forget(one)
+        self._leaving.add(one)
+        if (transport := self._transports.get(one) or one.transport) is not None:
+            transport.abort()
 
     @contextlib.asynccontextmanager
     async def serve(self, app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
         """Serves ``app`` while the block runs; leaving it ends the application too."""
+        app.on_response_prepare.append(self._answered)
         runner = web.AppRunner(app, **SERVER_OPTIONS)
         await runner.setup()
         server = self._server = runner.server
@@ -95,7 +120,7 @@ class Doorman:
         def protocol() -> asyncio.BaseProtocol:
             # asyncio takes many connections in one turn and tells their handlers in the next: all are there after it.
             loop.call_soon(loop.call_soon, self._make_room)
-            return server()
+            return _Heard(server(), self)
 
         listening = await loop.create_server(protocol, sock=listener, backlog=_BACKLOG)
         try:
@@ -103,3 +128,23 @@ class Doorman:
         finally:
             listening.close()
             await runner.cleanup()
+
+
+class _Heard(asyncio.Protocol):
+    """A connection whose handler is aiohttp's, with the doorman listening: aiohttp tells nobody of a head that is not
+    there in full."""
+
+    def __init__(self, handler: RequestHandler, doorman: Doorman) -> None:
+        self._handler, self._doorman = handler, doorman
+        self.connection_made = handler.connection_made  # type: ignore[method-assign]
+        self.eof_received = handler.eof_received  # type: ignore[method-assign]
+        self.pause_writing = handler.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = handler.resume_writing  # type: ignore[method-assign]
+
+    def data_received(self, data: bytes) -> None:
+        self._doorman.hear(self._handler, len(data))
+        self._handler.data_received(data)
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        self._doorman.forget(self._handler)
+        self._handler.connection_lost(error)

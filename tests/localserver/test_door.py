@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import socket
 
 import pytest
 
+from localserver import serving
 from localserver.memory import open_descriptors
 
 EXTENSION = "chrome-extension://abcdefghijklmnopabcdefghijklmnop"
@@ -257,6 +260,26 @@ async def test_who_never_reads_is_put_out_all_the_same(make_daemon):
     deaf.close()
     for _, one in idle:
         one.close()
+
+
+async def test_strangers_heads_have_little_memory_together(make_daemon, photo, monkeypatch):
+    """A head is held until it is there in full: 250 of them, never finished, took a gigabyte. Who comes in is no
+    stranger, however much they send at once."""
+    monkeypatch.setattr(serving, "_STRANGERS_BYTES", 4_000_000, raising=False)
+    daemon = await (await make_daemon()).pair()
+    head = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{daemon.config.port}\r\n" + f"X-A: {'a' * 60_000}\r\n" * 16
+    strangers = []
+    for _ in range(9):
+        strangers.append(await asyncio.open_connection("127.0.0.1", daemon.config.port))
+        strangers[-1][1].write(head.encode())
+        await asyncio.sleep(0.05)  # until it was read
+    await daemon.post(io.BytesIO(photo + bytes(10_000_000)))
+    for reader, _ in strangers[:5]:
+        with contextlib.suppress(ConnectionError):  # what was not read yet makes an abort a reset
+            assert b"" == await asyncio.wait_for(reader.read(), 5)
+    assert not any(reader.at_eof() for reader, _ in strangers[-3:])
+    for _, writer in strangers:
+        writer.close()
 
 
 async def test_where_clients_use_all_connections_a_new_one_is_closed(make_daemon):
