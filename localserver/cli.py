@@ -9,6 +9,7 @@ import datetime
 import errno
 import http.client
 import json
+import logging
 import os
 import secrets
 import signal
@@ -105,6 +106,9 @@ async def _serve(config: Config, listener: socket.socket, protector: str | None)
     from localserver.serving import most_connections
 
     log.configure(config)
+    if config.gallery is not None and not os.path.isdir(config.gallery):
+        words = "the gallery %s is not there; until it is, photos are protected without it"
+        logging.getLogger(__name__).warning(words, config.gallery)
     config = replace(config, connections=most_connections(config.connections))
     engine = WorkerEngine(config, protector or PROTECTOR)
     app, stop = create_app(config, engine, Clients(config.state_dir)), _stop_signal()
@@ -187,10 +191,10 @@ def _probe(port: int) -> dict[str, Any] | None:
 
 
 def _pair(args: argparse.Namespace) -> int:
-    config = load({"port": args.port})
-    running = None if args.port else lock.holder(config.state_dir)
-    port = running.port if running else config.port
-    code = Clients(config.state_dir).new_code()
+    folder = Config().state_dir
+    running = None if args.port else lock.holder(folder)
+    port = running.port if running else load({"port": args.port}).port
+    code = Clients(folder).new_code()
     if args.json:
         print(json.dumps({"code": code, "expires_s": int(CODE_LIFETIME), "port": port}))
     else:

@@ -85,9 +85,10 @@ def _choice(*known: str) -> Callable[[object], str]:
 
 
 def _folder(value: object) -> Path:
+    """One that is not there is taken: its disk may be plugged in later."""
     path = _path(value)
-    if not path.is_dir():
-        raise ValueError("must be a folder that is there")
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise ValueError("must be a folder")
     return path.resolve()
 
 

@@ -99,6 +99,9 @@ def _settings(path: Path | None) -> tuple[Config, Finding]:
         config = load(path=path)
     except ConfigError as error:
         return Config(), _problem("Settings", f"{error}", "Correct it; docs/daemon.md lists all settings.")
+    if config.gallery is not None and not os.path.isdir(config.gallery):
+        cure = "Plug in the disk that it is on, or correct the setting."
+        return config, _warning("Settings", f"the gallery {config.gallery} is not there", cure)
     return config, _ok("Settings", f"port {config.port}, device {config.device}, state in {config.state_dir}")
 
 

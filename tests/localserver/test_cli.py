@@ -277,6 +277,19 @@ def test_pair_leads_to_the_daemon_that_runs(start, command, port):
     assert "" == result.stderr
 
 
+def test_settings_that_are_wrong_for_now_hold_up_neither_the_daemon_nor_pair(start, command, port, tmp_path):
+    """At login the gallery's disk may not be mounted yet; the day's uploads would be without protection. And whoever
+    edits the settings can pair with the daemon that runs all the while."""
+    settings, gallery = tmp_path / "home" / "server.toml", tmp_path / "usb"
+    settings.parent.mkdir()
+    settings.write_text(f"gallery = {str(gallery)!r}")
+    start(port)
+    assert f"the gallery {gallery} is not there" in (tmp_path / "log.txt").read_text()
+    settings.write_text("prot = ")
+    result = command("pair", "--json")
+    assert (0, port) == (result.returncode, json.loads(result.stdout)["port"])
+
+
 def test_pair_speaks_json(start, command, port):
     """For scripts and tests; nothing else on stdout or stderr."""
     start(port)

@@ -103,7 +103,7 @@ def test_sizes_may_have_a_unit(home):
     "line",
     [
         *("port = 80", "port = 65536", "port = true", "port = 2000.5", 'port = "x"', "idle_stop = nan"),
-        *("idle_stop = inf", "idle_stop = 0", 'device = "tpu"', "device = 1", 'gallery = "/no/such/folder"'),
+        *("idle_stop = inf", "idle_stop = 0", 'device = "tpu"', "device = 1", f"gallery = {__file__!r}"),
         *('queue_bytes = "lots"', "queue_bytes = -1", "queue_bytes = true", "log_dir = 1", "keep_result = 3601"),
         *("log_bytes = 0", "gallery = 1", 'gallery = "~nobody-here/photos"', 'log_dir = "~nobody-here/log"'),
     ],

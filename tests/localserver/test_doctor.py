@@ -70,6 +70,9 @@ def test_settings(tmp_path, monkeypatch):
     level, words = said("Settings")
     assert ("problem", True) == (level, "PMASK_SERVER_DEVICE" in words)
     monkeypatch.delenv("PMASK_SERVER_DEVICE")
+    with monkeypatch.context() as unplugged:
+        unplugged.setenv("PMASK_SERVER_GALLERY", str(tmp_path / "usb"))
+        assert ("warning", f"the gallery {tmp_path / 'usb'} is not there") == said("Settings")
     (tmp_path / "own.toml").write_text("port = ")
     assert "problem" == found("Settings", config_file=tmp_path / "own.toml").level
 
