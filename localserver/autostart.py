@@ -171,7 +171,7 @@ def status(manager: Manager, state_dir: Path) -> Status:
         manager=manager.title,
         place=str(manager.place),
         enabled=entry is not None and manager.is_enabled(),
-        running=lock.holder(state_dir) is not None,
+        running=lock.is_held(state_dir),
         stale=tuple(_faults(manager, entry)) if entry is not None else (),
     )
 
@@ -216,7 +216,7 @@ def _faults(manager: Manager, entry: bytes) -> list[str]:
 
 def _wait_for(state_dir: Path) -> None:
     end = time.monotonic() + _START_S
-    while lock.holder(state_dir) is None and time.monotonic() < end:
+    while not lock.is_held(state_dir) and time.monotonic() < end:
         time.sleep(0.1)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from localserver import lock
 from localserver.clients import CODE_LIFETIME, Clients
-from localserver.config import DEFAULT_PORT, HOST, Config, ConfigError, add_flags, given, load
+from localserver.config import HOST, Config, ConfigError, add_flags, given, load
 from localserver.errors import BadRequest
 from pmask import __version__
 
@@ -191,8 +191,14 @@ def _probe(port: int) -> dict[str, Any] | None:
 
 
 def _pair(args: argparse.Namespace) -> int:
+    """The code goes to whatever has the port, so there is none unless that is this person's own daemon."""
     folder = Config().state_dir
-    running = None if args.port else lock.holder(folder)
+    if not lock.is_held(folder):
+        return _say_none_runs(load({"port": args.port}))
+    running = lock.holder(folder)
+    if running and args.port not in (None, running.port):
+        print(f"Your PMask daemon runs on port {running.port}, not {args.port}.", file=sys.stderr)
+        return 1
     port = running.port if running else load({"port": args.port}).port
     code = Clients(folder).new_code()
     if args.json:
@@ -206,9 +212,16 @@ def _pair(args: argparse.Namespace) -> int:
             f"It works once, within {int(CODE_LIFETIME) // 60} minutes, for one browser."
         )
     if _probe(port) is None:
-        other = "" if port == DEFAULT_PORT else f" --port {port}"
-        print(f"No PMask daemon answers on port {port}. Start it: pmask-server run{other}", file=sys.stderr)
+        print(f"Your PMask daemon does not answer on port {port} yet.", file=sys.stderr)
     return 0
+
+
+def _say_none_runs(config: Config) -> int:
+    from localserver import doctor
+
+    found = doctor.daemon(config, _probe)
+    print(f"No code is made without a daemon of yours: {found.words}. {found.cure}", file=sys.stderr)
+    return 1
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -75,7 +75,7 @@ def examine(probe: Probe, config_file: Path | None = None, clock: Callable[[], f
         _weights(),
         *_folders(config),
         _clock(config, clock()),
-        _daemon(config, probe),
+        daemon(config, probe),
         _clients(config),
         _autostart(config),
     ]
@@ -243,13 +243,16 @@ def _clock(config: Config, now: float) -> Finding:
     return _ok("Clock", shown)
 
 
-def _daemon(config: Config, probe: Probe) -> Finding:
+def daemon(config: Config, probe: Probe) -> Finding:
+    """Whether this person's own daemon runs and answers; if not, what has its port."""
     subject, port = "Daemon", config.port
     try:
-        holder = lock.holder(config.state_dir)
+        held, holder = lock.is_held(config.state_dir), lock.holder(config.state_dir)
     except OSError as error:
         why = f"the lock in {config.state_dir} cannot be read ({error.strerror})"
         return _problem(subject, why, "Make that folder and all in it yours: chown, chmod u+rwX.")
+    if held and not holder:
+        return _warning(subject, "it runs, but could not write on which port", "Make room on the disk, start it anew.")
     answer = probe(holder.port if holder else port)
     if holder and answer is None:
         cure = f"End process {holder.pid}, then start it anew: pmask-server run"

@@ -58,11 +58,19 @@ def single_instance(folder: Path, port: int) -> Iterator[None]:
 
 
 def holder(folder: Path) -> Holder | None:
-    """The daemon that runs on ``folder`` now, or None."""
+    """The daemon that runs on ``folder`` now; None if there is none, or if it could not write who it is."""
     if not (folder / _NAME).exists():
         return None
     with _opened(folder) as file:
         return None if _lock(file) else _read(file)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a daemon runs on ``folder`` now: also one that could not write who it is, its disk being full."""
+    if not (folder / _NAME).exists():
+        return False
+    with _opened(folder) as file:
+        return not _lock(file)
 
 
 @contextlib.contextmanager

@@ -254,15 +254,36 @@ def test_a_port_that_another_program_has_is_named_as_such(command):
 
 
 def test_pair_says_how_to_start_a_daemon_that_is_not_there(command, port):
-    """The code alone would leave a person in front of an extension that finds nothing."""
+    """A code would leave a person in front of an extension that finds nothing."""
     result = command("pair", "--port", str(port))
-    assert 0 == result.returncode
-    assert re.search(r"Pairing code: +[A-Z2-9]{4} [A-Z2-9]{4}\n", result.stdout)
-    assert f"Start it: pmask-server run --port {port}" in result.stderr
+    assert (1, "") == (result.returncode, result.stdout)
+    assert "it does not run. Run: pmask-server run" in result.stderr
 
 
-def test_pair_shows_the_page_with_its_code(command, port):
+def test_pair_leads_nobody_to_another_persons_program(start, command, port, tmp_path, monkeypatch):
+    """It has the port while one's own daemon does not run, and would be given the code, then the photos."""
+    start(port)
+    monkeypatch.setenv("PMASK_HOME", str(tmp_path / "mine"))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        there = other.getsockname()[1]
+        results = [command("pair", "--port", str(port)), command("pair", "--json", "--port", str(there))]
+    assert [(1, "")] * 2 == [(result.returncode, result.stdout) for result in results]
+    assert f"a PMask daemon that is not yours answers on port {port}" in results[0].stderr
+    assert f"port {there} is taken by another program" in results[1].stderr
+
+
+def test_pair_leads_to_no_other_port_than_the_daemons(start, command, port):
+    """A port that was mistyped may be anybody's."""
+    start(port)
+    result = command("pair", "--port", str(port + 1))
+    assert (1, "", f"Your PMask daemon runs on port {port}, not {port + 1}.\n") == (
+        *(result.returncode, result.stdout, result.stderr),
+    )
+
+
+def test_pair_shows_the_page_with_its_code(start, command, port):
     """One click pairs the local page; the code stands behind the #, which browsers send nowhere."""
+    start(port)
     result = command("pair", "--port", str(port))
     [shown] = re.findall(r"Pairing code: +([A-Z2-9]{4} [A-Z2-9]{4})\n", result.stdout)
     address = rf"http://127\.0\.0\.1:{port}/\?[0-9a-f]{{8}}#pair={shown.replace(' ', '')}\n"
@@ -332,7 +353,7 @@ def test_a_state_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, c
     """A sentence, not a traceback."""
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("PMASK_HOME", str(tmp_path / "file"))
-    assert 1 == main(["pair"])
+    assert 1 == main(["run"])
     assert re.match(r"pmask-server: .+file", capsys.readouterr().err)
 
 

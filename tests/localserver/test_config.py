@@ -13,6 +13,7 @@ import localserver
 from localserver import config as module
 from localserver.cli import main
 from localserver.config import SETTINGS, Config, ConfigError, add_flags, flag, given, load
+from localserver.lock import single_instance
 
 ROOT = Path(localserver.__file__).resolve().parent.parent
 MB = 1024 * 1024
@@ -134,9 +135,11 @@ def test_a_file_that_is_no_toml_is_named(home, data, capsys):
 
 
 def test_pair_takes_the_port_of_the_settings(home, capsys):
-    """The code is for the daemon that runs, on the port that its owner chose."""
+    """Where the daemon that runs could not write its own, since the disk was full."""
     write(home, "port = 2005")
-    assert 0 == main(["pair", "--json"])
+    with single_instance(home, 2005):
+        (home / "daemon.lock").write_bytes(b"")
+        assert 0 == main(["pair", "--json"])
     assert '"port": 2005' in capsys.readouterr().out
 
 

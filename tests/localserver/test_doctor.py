@@ -236,6 +236,13 @@ def test_a_daemon_that_hangs(home, daemon):
     assert f"End process {daemon.pid}" in found("Daemon").cure
 
 
+def test_a_daemon_that_could_not_write_its_port(home):
+    """The disk was full when it started: it is not somebody else's."""
+    with single_instance(home.state, home.port):
+        (home.state / "daemon.lock").write_bytes(b"")
+        assert ("warning", "it runs, but could not write on which port") == said("Daemon")
+
+
 def test_somebody_elses_daemon(home, daemon, tmp_path, monkeypatch):
     """On a machine with two accounts: photos must not be offered to the other one."""
     monkeypatch.setenv("PMASK_HOME", str(tmp_path / "mine"))

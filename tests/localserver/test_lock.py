@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from localserver.lock import AlreadyRunning, Holder, holder, single_instance
+from localserver.lock import AlreadyRunning, Holder, holder, is_held, single_instance
 from pmask import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,12 +65,12 @@ def test_the_lock_is_free_afterwards(tmp_path):
     for port in (1, 2):
         with single_instance(tmp_path, port):
             pass
-    assert holder(tmp_path) is None
+    assert (None, False) == (holder(tmp_path), is_held(tmp_path))
 
 
 def test_nobody_runs_where_nothing_is(tmp_path):
     """Looking makes no file and no folder."""
-    assert holder(tmp_path / "none") is None
+    assert (None, False) == (holder(tmp_path / "none"), is_held(tmp_path / "none"))
     assert [] == list(tmp_path.iterdir())
 
 
@@ -114,3 +114,4 @@ def test_a_damaged_file_is_a_holder_without_a_name(other, tmp_path):
     with pytest.raises(AlreadyRunning) as refused, single_instance(tmp_path, 4712):
         pass
     assert refused.value.holder is None
+    assert is_held(tmp_path)
