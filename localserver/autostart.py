@@ -37,6 +37,9 @@ _ENV = "/usr/bin/env"
 _START_S = 10.0
 """Seconds for a daemon that was just started to take its lock."""
 _COMMAND_S = 60.0
+_BOOTOUT_S = 15.0
+"""Seconds for launchd to let go of an agent: the daemon may take 5 to end, and launchd as long afterwards."""
+_BOOTOUT_PAUSE_S = 0.2
 
 
 class AutostartFailed(Exception):
@@ -488,10 +491,19 @@ class LaunchAgent(Manager):
         return _succeeds("launchctl", "print", f"{self._domain}/{self.label}")
 
     def register(self) -> None:
-        """bootstrap refuses what it knows already, and what a person once disabled."""
+        """bootstrap refuses what a person once disabled, and what launchd knows already ("Bootstrap failed: 5:
+        Input/output error"): for seconds after bootout too, which does not wait for the end."""
         _succeeds("launchctl", "bootout", f"{self._domain}/{self.label}")
         _succeeds("launchctl", "enable", f"{self._domain}/{self.label}")
-        _run("launchctl", "bootstrap", self._domain, str(self.place))
+        end = time.monotonic() + _BOOTOUT_S
+        while True:
+            try:
+                _run("launchctl", "bootstrap", self._domain, str(self.place))
+                return
+            except AutostartFailed:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(_BOOTOUT_PAUSE_S)
 
     def start(self) -> None:
         """-k: anew if it runs."""

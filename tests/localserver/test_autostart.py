@@ -365,6 +365,26 @@ def test_launchd_is_asked_in_its_own_words(home, state, stand_in):
 
 
 @posix
+def test_launchd_is_asked_again_while_it_lets_go_of_a_stale_agent(home, state, stand_in, monkeypatch):
+    """bootout does not wait for the end, and bootstrap fails until then; what always fails is told in its own words."""
+    refused = 'echo "Bootstrap failed: 5: Input/output error" >&2; exit 5'
+    loaded, going = home / "loaded", home / "going"
+    calls = stand_in(
+        "launchctl",
+        f'case "$1" in bootout) touch {going};; print) [ -f {loaded} ];;'
+        f"bootstrap) [ ! -f {going} ] || {{ rm {going}; {refused}; }}; touch {loaded};; esac",
+    )
+    faults(LaunchAgent(), folder=str(home))
+    assert (True, ()) == ((status := autostart.enable(LaunchAgent(), state)).enabled, status.stale)
+    assert 2 == calls.read_text().count("bootstrap")
+    stand_in("launchctl", f'case "$1" in bootstrap) {refused};; esac')
+    monkeypatch.setattr(autostart, "_BOOTOUT_S", 0)
+    faults(LaunchAgent(), folder=str(home))
+    with pytest.raises(autostart.AutostartFailed, match="Bootstrap failed: 5"):
+        autostart.enable(LaunchAgent(), state)
+
+
+@posix
 def test_the_task_scheduler_is_asked_in_its_own_words(home, state, stand_in, monkeypatch):
     """The task goes to Windows by a file, and comes back by a query in another encoding, which is not stale."""
     task = home / "task"
