@@ -456,7 +456,9 @@ class LaunchAgent(Manager):
             self._domain = f"gui/{os.getuid()}"
 
     def render(self, command: Command) -> bytes:
-        """UTF-8 is set because launchd's own environment has no locale. KeepAlive: again unless it ended in order."""
+        """UTF-8 is set because launchd's own environment has no locale. KeepAlive: again unless it ended in order.
+        ProcessType: without it launchd holds back a job's processor and disk, and masks take longer; an Adaptive job is
+        one of the background, unless others speak to it by XPC."""
         utf8 = {"LANG": "en_US.UTF-8", "PYTHONUTF8": "1"}
         return plistlib.dumps(
             {
@@ -467,6 +469,7 @@ class LaunchAgent(Manager):
                 "RunAtLoad": True,
                 "KeepAlive": {"SuccessfulExit": False},
                 "ThrottleInterval": 1,
+                "ProcessType": "Interactive",
                 "Umask": 0o077,
             }
         )

@@ -159,11 +159,13 @@ def test_the_entrys_quoting_is_the_specifications():
 
 
 def test_the_launch_agent_is_a_property_list_with_a_locale():
-    """launchd's environment has none, and without UTF-8 a name with an umlaut ends in a traceback."""
+    """launchd's environment has none, and without UTF-8 a name with an umlaut ends in a traceback. It must also be told
+    that a person waits for what the processor does."""
     agent = plistlib.loads(LaunchAgent().render(ODD))
     assert [ODD.python, *ARGUMENTS] == agent["ProgramArguments"]
     assert ("en_US.UTF-8", "1") == tuple(agent["EnvironmentVariables"][name] for name in ("LANG", "PYTHONUTF8"))
     assert (True, {"SuccessfulExit": False}) == (agent["RunAtLoad"], agent["KeepAlive"])
+    assert "Interactive" == agent["ProcessType"]
     assert "pmask.server" == agent["Label"] == LaunchAgent().place.stem
 
 
