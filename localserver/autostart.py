@@ -113,7 +113,7 @@ class Manager(abc.ABC):
 
     @abc.abstractmethod
     def start(self) -> None:
-        """Starts the daemon now, or anew."""
+        """Starts the daemon now; anew if it runs, unless `register` has done so."""
 
     def runs(self) -> bool:
         """Whether the daemon that runs is known to be the manager's own."""
@@ -457,6 +457,8 @@ class LaunchAgent(Manager):
 
     def render(self, command: Command) -> bytes:
         """UTF-8 is set because launchd's own environment has no locale. KeepAlive: again unless it ended in order.
+        ThrottleInterval: one that ran for longer comes back at once; launchd never gives up, and one that cannot start,
+        beside a daemon that was started by hand or with wrong settings, must not be tried each second.
         ProcessType: without it launchd holds back a job's processor and disk, and masks take longer; an Adaptive job is
         one of the background, unless others speak to it by XPC."""
         utf8 = {"LANG": "en_US.UTF-8", "PYTHONUTF8": "1"}
@@ -468,7 +470,7 @@ class LaunchAgent(Manager):
                 "EnvironmentVariables": {**utf8, **command.environment},
                 "RunAtLoad": True,
                 "KeepAlive": {"SuccessfulExit": False},
-                "ThrottleInterval": 1,
+                "ThrottleInterval": 30,
                 "ProcessType": "Interactive",
                 "Umask": 0o077,
             }
@@ -509,8 +511,9 @@ class LaunchAgent(Manager):
             time.sleep(_BOOTOUT_PAUSE_S)
 
     def start(self) -> None:
-        """-k: anew if it runs."""
-        _run("launchctl", "kickstart", "-k", f"{self._domain}/{self.label}")
+        """What `register` has loaded was started by that; killed for a new start (-k), it would be throttled."""
+        if not self.runs():
+            _run("launchctl", "kickstart", f"{self._domain}/{self.label}")
 
     def runs(self) -> bool:
         """See Manager."""

@@ -160,12 +160,12 @@ def test_the_entrys_quoting_is_the_specifications():
 
 def test_the_launch_agent_is_a_property_list_with_a_locale():
     """launchd's environment has none, and without UTF-8 a name with an umlaut ends in a traceback. It must also be told
-    that a person waits for what the processor does."""
+    that a person waits for what the processor does, and that a daemon which cannot start is not tried each second."""
     agent = plistlib.loads(LaunchAgent().render(ODD))
     assert [ODD.python, *ARGUMENTS] == agent["ProgramArguments"]
     assert ("en_US.UTF-8", "1") == tuple(agent["EnvironmentVariables"][name] for name in ("LANG", "PYTHONUTF8"))
     assert (True, {"SuccessfulExit": False}) == (agent["RunAtLoad"], agent["KeepAlive"])
-    assert "Interactive" == agent["ProcessType"]
+    assert ("Interactive", 30) == (agent["ProcessType"], agent["ThrottleInterval"])
     assert "pmask.server" == agent["Label"] == LaunchAgent().place.stem
 
 
@@ -361,9 +361,21 @@ def test_launchd_is_asked_in_its_own_words(home, state, stand_in):
     target = f"gui/{os.getuid()}/pmask.server"
     asked = [line for line in calls.read_text().splitlines() if not line.startswith("print")]
     bootstrap = f"bootstrap gui/{os.getuid()} {home}/Library/LaunchAgents/pmask.server.plist"
-    assert [f"bootout {target}", f"enable {target}", bootstrap, f"kickstart -k {target}"] == asked
+    assert [f"bootout {target}", f"enable {target}", bootstrap, f"kickstart {target}"] == asked
     assert not autostart.disable(manager, state).enabled
     assert not manager.place.exists()
+
+
+@posix
+def test_launchd_is_not_told_to_start_what_loading_has_started(home, state, stand_in):
+    """A daemon that is killed right after its start comes back half a minute later only."""
+    loaded = home / "loaded"
+    calls = stand_in(
+        "launchctl",
+        f'case "$1" in bootstrap) touch {loaded};; print) [ -f {loaded} ] && echo "state = running";; esac',
+    )
+    autostart.enable(LaunchAgent(), state)
+    assert "kickstart" not in calls.read_text()
 
 
 @posix
