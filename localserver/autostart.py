@@ -9,6 +9,7 @@ systemd.unit(5), systemd.service(5); specifications.freedesktop.org/autostart-sp
 from __future__ import annotations
 
 import abc
+import codecs
 import contextlib
 import getpass
 import os
@@ -239,9 +240,19 @@ def _run(*command: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise AutostartFailed(f"`{' '.join(command)}` could not be run: {error}") from error
     if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip()
+        said = _text(done.stderr or done.stdout).strip()
         raise AutostartFailed(f"`{' '.join(command)}` failed: {said[-500:]}")
-    return done.stdout.decode(errors="replace")
+    return _text(done.stdout)
+
+
+def _text(said: bytes) -> str:
+    """What a program of the system printed. Windows' own write into a pipe in the console's code page."""
+    if said[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return said.decode("utf-16", errors="replace")
+    for encoding in ("utf-8", "oem"):
+        with contextlib.suppress(UnicodeDecodeError, LookupError):  # there is an oem on Windows only
+            return said.decode(encoding)
+    return said.decode(errors="replace")
 
 
 def _succeeds(*command: str) -> bool:
@@ -584,9 +595,8 @@ class TaskScheduler(Manager):
 
     def parse(self, entry: bytes) -> Command:
         """Of what schtasks prints too, whatever encoding it claims."""
-        text = entry.decode("utf-16") if entry[:2] in (b"\xff\xfe", b"\xfe\xff") else entry.decode(errors="replace")
         try:
-            task = ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text))
+            task = ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", _text(entry)))
         except ElementTree.ParseError as error:
             raise ValueError("not a task") from error
         inside = f"{{{self.namespace}}}Actions/{{{self.namespace}}}Exec/{{{self.namespace}}}"

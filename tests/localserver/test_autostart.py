@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import plistlib
@@ -420,6 +421,28 @@ def test_the_task_scheduler_is_asked_in_its_own_words(home, state, stand_in, mon
     task.write_bytes(off.encode("utf-16"))
     assert not autostart.status(manager, state).enabled
     assert not autostart.disable(manager, state).enabled
+
+
+@posix
+@pytest.mark.parametrize(("name", "page"), [("Jörg", "cp850"), ("Иван", "cp866")])
+def test_a_task_with_a_name_in_the_consoles_code_page_is_not_stale(home, state, stand_in, monkeypatch, name, page):
+    """schtasks does not print UTF-8 into a pipe, whatever its document says; `enable` could not mend such an entry."""
+    python = home / name / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    monkeypatch.setattr(autostart, "here", lambda: Command(python=str(python), folder=str(python.parent)))
+    task = home / "task"
+    stand_in("schtasks", f'case "$1" in /Create) cp "$5" {task};; /Query) iconv -f UTF-16 -t {page} {task};; esac')
+
+    def oem(asked: str) -> codecs.CodecInfo | None:
+        return codecs.lookup(page) if asked == "oem" else None
+
+    codecs.register(oem)
+    try:
+        status = autostart.enable(TaskScheduler(), state)
+    finally:
+        codecs.unregister(oem)
+    assert (True, ()) == (status.enabled, status.stale)
 
 
 @posix
