@@ -122,8 +122,7 @@ class WorkerEngine:
             return await talk
         finally:
             cancelled.cancel()
-            if not talk.done():  # the worker is in the middle of a photo that nobody wants
-                _kill(process)
+            _give_up(process, talk)
             await asyncio.gather(talk, cancelled, return_exceptions=True)
             if not cancel.is_set():
                 self._note_gpu_failure(talk)
@@ -142,8 +141,7 @@ class WorkerEngine:
             if isinstance(error := talk.exception(), PMaskError):  # as above
                 log.warning("warming up failed", extra=facts(code=error.code))
         finally:
-            if not talk.done():
-                _kill(process)
+            _give_up(process, talk)
             await asyncio.gather(talk, return_exceptions=True)
             await self._rest(process, healthy=_is_healthy(talk))
 
@@ -318,6 +316,13 @@ def _is_healthy(talk: asyncio.Task[Protection]) -> bool:
         return False
     error = talk.exception()
     return error is None or (isinstance(error, PMaskError) and not isinstance(error, EngineFailed | OutOfMemory))
+
+
+def _give_up(process: Process, talk: asyncio.Task[Protection]) -> None:
+    """Kills a worker that is in the middle of what nobody wants any more; that end is no failure of its own."""
+    if not talk.done():
+        _kill(process)
+        talk.cancel()
 
 
 def _kill(process: Process) -> None:

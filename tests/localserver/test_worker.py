@@ -110,11 +110,12 @@ async def test_the_worker_is_told_the_gallery(engine_of, tmp_path):
     assert str(tmp_path).encode() == (await protect(engine)).data
 
 
-async def test_a_crash_fails_that_photo_only(engine_of):
+async def test_a_crash_fails_that_photo_only(engine_of, caplog):
     """A segmentation fault in a native library takes neither the daemon nor the next photo with it."""
     engine = engine_of("Choosy")
     with pytest.raises(EngineFailed):
         await protect(engine, seed=1)
+    assert "the worker died" in caplog.text
     assert b"a photo protected" == (await protect(engine)).data
 
 
@@ -169,11 +170,12 @@ async def test_a_cancel_works_within_a_second(engine_of):
     assert first == engine.pid
 
 
-async def test_a_worker_that_does_not_obey_is_killed(engine_of):
-    """A photo that nobody wants must not hold up the next one."""
+async def test_a_worker_that_does_not_obey_is_killed(engine_of, caplog):
+    """A photo that nobody wants must not hold up the next one. That is no error of the worker's."""
     engine = engine_of("Deaf", cancel_grace=0.2)
     assert 2 > await start_and_cancel(engine)
     assert None is engine.pid
+    assert "the worker died" not in caplog.text
 
 
 async def test_a_worker_without_a_sign_of_life_is_killed(engine_of):
@@ -195,8 +197,8 @@ async def test_an_idle_worker_is_stopped_and_started_again(engine_of):
     assert pid != engine.pid
 
 
-async def test_closing_ends_the_worker(engine_of):
-    """The daemon leaves nothing behind, idle or busy."""
+async def test_closing_ends_the_worker(engine_of, caplog):
+    """The daemon leaves nothing behind, idle or busy, and does not speak of a crash."""
     for protector in ("Good", "Deaf"):
         engine, began = engine_of(protector), asyncio.Event()
         job = asyncio.ensure_future(protect(engine, on_progress=lambda _, began=began: began.set()))
@@ -207,6 +209,7 @@ async def test_closing_ends_the_worker(engine_of):
         await asyncio.gather(job, return_exceptions=True)
         await engine.close()
         assert await until_gone(pid)
+    assert "the worker died" not in caplog.text
 
 
 @pytest.mark.parametrize("what", ["idle", "masking"])
@@ -329,7 +332,7 @@ async def test_a_warm_up_that_fails_harms_nobody(engine_of, protector):
         await protect(engine)
 
 
-async def test_closing_ends_a_warm_up(engine_of):
+async def test_closing_ends_a_warm_up(engine_of, caplog):
     """Nothing is left behind."""
     engine = engine_of("Slow")
     engine.warm(MaskOptions())
@@ -338,6 +341,7 @@ async def test_closing_ends_a_warm_up(engine_of):
     pid = engine.pid
     await engine.close()
     assert await until_gone(pid)
+    assert "the worker died" not in caplog.text
 
 
 async def test_a_cancel_is_heard_between_the_stages(engine_of):
