@@ -21,6 +21,7 @@ export const ROUTES = {
 const KEPT_AS = "pmask-pairing";
 const WAIT_S = 2; // a browser opens six connections to a host for all its tabs: whatever else they ask waits for one
 const SHORT_MS = 10_000;
+const PROVED_MS = 10_000; // how long a proof is good for whoever has no time to ask for another
 const BODY_MS = 90_000; // a large photo over loopback while the processor is busy
 const UNPAIRED = ["not_paired", "unauthorised", "forbidden_origin"]; // answers that end a pairing
 
@@ -51,7 +52,8 @@ async function request(route, how = {}) {
   const [method, path] = route.split(" ");
   const url = new URL(path.replace("ID", encodeURIComponent(how.id ?? "")), location.origin);
   for (const [name, value] of Object.entries(how.query ?? {})) url.searchParams.set(name, value);
-  const timeout = AbortSignal.timeout(how.timeout ?? SHORT_MS);
+  const signals = [how.signal, AbortSignal.timeout(how.timeout ?? SHORT_MS)].filter(Boolean);
+  const signal = how.keepalive ? null : AbortSignal.any(signals); // in Firefox a signal ends with its page, and its request too
   let response;
   try {
     response = await fetch(url, {
@@ -60,8 +62,9 @@ async function request(route, how = {}) {
       body: how.body,
       cache: "no-store",
       credentials: "omit",
+      keepalive: how.keepalive ?? false,
       redirect: "error",
-      signal: how.signal ? AbortSignal.any([how.signal, timeout]) : timeout,
+      signal,
     });
   } catch (error) {
     how.signal?.throwIfAborted();
@@ -80,6 +83,8 @@ async function health(query) {
   if (answer.protocol !== PROTOCOL) throw new DaemonError("wrong_version");
   return answer;
 }
+
+let provedAt = -Infinity; // when the daemon last did, on the page's clock
 
 /** @returns {{token: string, id: string} | null} this tab's pairing */
 function pairing() {
@@ -132,6 +137,7 @@ async function prove({ token, id }) {
   const { proof } = await health({ client: id, challenge });
   if (proof === undefined) throw new DaemonError("not_paired");
   if (proof !== (await proofOf(token, challenge, location.port))) throw new DaemonError("impostor");
+  provedAt = performance.now();
 }
 
 /** @returns {Promise<object>} defaults, ranges, recognisers, uploads, devices, limits */
@@ -169,4 +175,11 @@ export async function jobResult(id, signal) {
 
 export async function cancelJob(id) {
   await paired(ROUTES.cancel, { id });
+}
+
+/** Cancels jobs as the page goes: what outlives it is one request a job, so the last proof must do, where it is fresh. */
+export function leaveJobs(ids) {
+  const own = pairing();
+  if (own === null || performance.now() - provedAt > PROVED_MS) return;
+  for (const id of ids) request(ROUTES.cancel, { id, token: own.token, keepalive: true }).catch(() => {});
 }

@@ -408,6 +408,7 @@ addEventListener("drop", (event) => {
   if (!$("work").hidden) dropped(event.dataTransfer);
 });
 addEventListener("hashchange", start); // the address with a code was pasted into this very tab
+addEventListener("pagehide", () => photos.leave());
 addEventListener("beforeunload", (event) => {
   if (photos.all.some(({ open }) => open)) event.preventDefault();
 });

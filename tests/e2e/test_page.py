@@ -572,6 +572,22 @@ async def test_leaving_results_that_were_not_saved_is_asked_about(browser, page,
     assert not await page.evaluate(asked), "an original is no result"
 
 
+async def test_a_tab_that_is_closed_leaves_no_work_behind(browser, running, page, photos, engine):
+    """Nobody waits for it, and the photos of the next tab would wait behind it."""
+    engine.seconds = 300
+    await page.set_files(PHOTOS, [photos["eileen.jpg"], photos["käthe.png"]])
+    await page.wait_for(
+        "document.querySelectorAll('.photo:is([data-state=queued], [data-state=running])').length === 2"
+    )
+    await page.close()
+    await happens(lambda: engine.cancelled)
+    engine.seconds = 0
+    other = await open_paired(browser, running)
+    await other.set_files(PHOTOS, [photos["third.webp"]])
+    await said(other, "2 faces protected")
+    assert engine.cancelled == engine.started - 1
+
+
 async def test_the_pairing_is_this_tabs(browser, page, running):
     """It outlives a reload, and no other tab has it: a program that takes the port later finds nothing lying about."""
     await page.goto(f"http://127.0.0.1:{running.port}/")
