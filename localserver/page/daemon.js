@@ -85,6 +85,7 @@ async function health(query) {
 }
 
 let provedAt = -Infinity; // when the daemon last did, on the page's clock
+let mostBytes = Infinity; // that the daemon takes
 
 /** @returns {{token: string, id: string} | null} this tab's pairing */
 function pairing() {
@@ -142,7 +143,9 @@ async function prove({ token, id }) {
 
 /** @returns {Promise<object>} defaults, ranges, recognisers, uploads, devices, limits */
 export async function options() {
-  return (await paired(ROUTES.options)).json();
+  const found = await (await paired(ROUTES.options)).json();
+  mostBytes = found.limits.bytes;
+  return found;
 }
 
 /** A photo is about to come: the recognisers may be loaded meanwhile. */
@@ -153,6 +156,7 @@ export async function warm() {
 /** @param {Blob} photo @param {object} choices of PROTOCOL.md @returns {Promise<string>} the job's id */
 export async function createJob(photo, choices) {
   const headers = { "Content-Type": "application/octet-stream", "X-PMask-Options": JSON.stringify(choices) };
+  if (photo.size > mostBytes) throw new DaemonError("too_many_bytes"); // a browser may be unable to read it at all
   const body = await photo.arrayBuffer(); // bare bytes: a File would lend the request its own type
   return (await (await paired(ROUTES.create, { headers, body, timeout: BODY_MS })).json()).id;
 }

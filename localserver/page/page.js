@@ -14,6 +14,7 @@ const ZOOM_PX = 1200; // a side of that at most
 
 /** @type {Map<Photo, HTMLElement>} */
 const cards = new Map();
+let made = 0; // cards so far
 const photos = new Photos((photo) => {
   draw(photo);
   drawSummary();
@@ -125,8 +126,8 @@ function chosen(input, all) {
 
 async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean); // before the first await
-  if (entries.length === 0) return take([...transfer.files].map((file) => ({ file, path: file.name })), true);
   $("trouble").hidden = true;
+  if (entries.length === 0) return bare(transfer.files);
   let unread = 0;
   for (const entry of entries) {
     const files = await filesOf(entry);
@@ -135,6 +136,12 @@ async function dropped(transfer) {
     unread += files.length - there.length;
   }
   if (unread > 0) trouble(unreadWords(unread));
+}
+
+/** Files without a folder: pasted ones, or those of a page's picture. A picture's address alone is not fetched. */
+function bare(files) {
+  if (files.length === 0) return trouble({ title: "No photo came with that", cure: "Save the picture first, then drop the file." });
+  take([...files].map((file) => ({ file, path: file.name })), true);
 }
 
 /** A dropped file, or all of a dropped folder's. @returns {Promise<{file: File | null, path: string}[]>} null: not readable */
@@ -177,7 +184,9 @@ function draw(photo) {
 function makeCard(photo) {
   const card = $("photo-template").content.firstElementChild.cloneNode(true);
   cards.set(photo, card);
-  card.querySelector(".name").textContent = photo.path;
+  const name = Object.assign(card.querySelector(".name"), { textContent: photo.path, id: `photo-${(made += 1)}` });
+  // Every photo has the same buttons: whoever hears them one by one is told whose they are.
+  for (const part of card.querySelectorAll("button, a, summary, progress, input")) part.setAttribute("aria-describedby", name.id);
   card.querySelector(".cancel").addEventListener("click", () => photos.cancel(photo));
   card.querySelector(".download").addEventListener("click", () => (photo.saved = true));
   card.querySelector(".retry").addEventListener("click", () => photos.retry(photo));
@@ -308,7 +317,8 @@ function drawSummary() {
   if (failed) parts.push(`${failed} failed`);
   if (cancelled) parts.push(`${cancelled} cancelled`);
   if (leftOut) parts.push(`${counted(leftOut, "other file")} left out`);
-  $("summary").textContent = `${parts.join(", ")}.`;
+  const said = `${parts.join(", ")}.`;
+  if ($("summary").textContent !== said) $("summary").textContent = said; // written anew, it may be read out anew
   $("bar").hidden = photos.all.length === 0 && leftOut === 0;
   $("cancel-all").hidden = under < 2;
   $("retry-all").hidden = failed < 2;
@@ -344,8 +354,9 @@ async function downloadAll() {
 /** Two photos of one name keep both. */
 function unique(path, taken) {
   let name = path;
-  for (let number = 2; taken.has(name); number++) name = path.replace(/(\.[^./]*)?$/, (suffix) => ` (${number})${suffix}`);
-  taken.add(name);
+  const same = () => name.toLowerCase(); // to Windows and macOS
+  for (let number = 2; taken.has(same()); number++) name = path.replace(/(\.[^./]*)?$/, (suffix) => ` (${number})${suffix}`);
+  taken.add(same());
   return name;
 }
 
@@ -406,6 +417,9 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   $("drop").classList.remove("over");
   if (!$("work").hidden) dropped(event.dataTransfer);
+});
+addEventListener("paste", ({ clipboardData }) => {
+  if (!$("work").hidden && clipboardData.files.length > 0) bare(clipboardData.files);
 });
 addEventListener("hashchange", start); // the address with a code was pasted into this very tab
 addEventListener("pagehide", () => photos.leave());

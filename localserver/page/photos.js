@@ -37,6 +37,7 @@ export class Photo {
   result = null;
   saved = false; // whether the person has that
   error = null;
+  held = ""; // why the daemon has no room for it
   lost = 0; // times that the daemon had it and was gone
   job = null; // its id at the daemon while it is there
   former = null; // while it is done again: what was made of it before, and how
@@ -126,7 +127,7 @@ export class Photos {
       const photo = this.all.find(({ state }) => state === "waiting");
       if (!photo) return;
       this.#running++;
-      this.#set(photo, { state: "sending" });
+      this.#set(photo, { state: "sending", held: "" });
       this.#protect(photo, photo.stop.signal).finally(() => {
         this.#running--;
         this.#next();
@@ -184,6 +185,7 @@ export class Photos {
         return await daemon.createJob(photo.file, photo.choices);
       } catch (error) {
         if (error.code !== "queue_full") throw error;
+        if (!signal.aborted) this.#set(photo, { held: error.message });
         await pause(error.retryAfter ?? RETRY_S, signal);
       }
     }

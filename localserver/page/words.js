@@ -85,6 +85,7 @@ export function presetWords(name) {
 export function stateWords(photo) {
   if (photo.state === "failed") return errorWords(photo.error).title;
   if (photo.state === "done") return resultWords(photo);
+  if (photo.state === "sending" && photo.held) return `Waiting: ${photo.held}`;
   if (photo.state !== "running") return STATES[photo.state];
   const faces = photo.faces ? counted(photo.faces, "face") : "";
   const left = photo.eta === null ? "" : timeWords(photo.eta);

@@ -217,19 +217,21 @@ async def test_a_folder_is_protected_and_comes_back_as_one(browser, page, photos
 
 
 async def test_an_archive_goes_without_a_file_that_is_gone(browser, page, tmp_path, photos, engine):
-    """A photo without a face is in it as the original, which somebody may have moved away: the others must come."""
+    """A photo without a face is in it as the original, which somebody may have moved away: the others must come, also
+    where Windows or macOS would take two names for one."""
     engine.faces = 0
-    kept, gone = tmp_path / "kept.jpg", tmp_path / "gone.jpg"
-    for path in (gone, kept):
+    kept, gone, alike = tmp_path / "kept.jpg", tmp_path / "gone.jpg", tmp_path / "other" / "KEPT.JPG"
+    alike.parent.mkdir()
+    for path in (gone, kept, alike):
         shutil.copy(photos["eileen.jpg"], path)
-    await page.set_files(PHOTOS, [gone, kept])
-    await page.wait_for(f"{DONE} === 2")
+    await page.set_files(PHOTOS, [gone, kept, alike])
+    await page.wait_for(f"{DONE} === 3")
     gone.unlink()
     data = await download(browser, page, button("Download all"), "pmask.zip")
     await said(page, "1 file could not be read. What was moved or changed must be chosen again.")
     archive = zipfile.ZipFile(io.BytesIO(data))
     assert archive.testzip() is None
-    assert ["kept.jpg"] == archive.namelist()
+    assert ["kept.jpg", "KEPT (2).JPG"] == archive.namelist()
 
 
 async def test_what_cannot_be_read_in_a_dropped_folder_is_said(page, photos):
@@ -365,6 +367,46 @@ async def test_a_full_queue_is_waited_for(page, photos, monkeypatch):
     assert 1 == len(refused)
 
 
+async def test_a_photo_above_the_limit_is_not_even_read(page, photos, running):
+    """A browser cannot read files of some sizes, and would be blamed for it."""
+    await page.evaluate("Object.defineProperty(File.prototype, 'size', { get: () => 2 ** 32 }), true")
+    await page.set_files(PHOTOS, [photos["eileen.jpg"]])
+    await said(page, "This file is too large")
+
+
+async def test_a_pasted_photo_is_taken_and_an_address_is_not(page, photos):
+    """Where a page's picture is dragged in, some browsers give its address alone."""
+    data = base64.b64encode(photos["eileen.jpg"].read_bytes()).decode()
+    carried = (
+        "(type, name, carry) => { const transfer = new DataTransfer(); carry(transfer); return dispatchEvent("
+        "Object.defineProperty(new Event(type), name, { value: transfer })) }"
+    )
+    bytes_of = f"Uint8Array.from(atob('{data}'), c => c.charCodeAt(0))"
+    await page.evaluate(
+        f"({carried})('paste', 'clipboardData', to => to.items.add(new File([{bytes_of}], 'image.png')))"
+    )
+    await said(page, "1 of 1 photo done.")
+    await page.evaluate(f"({carried})('drop', 'dataTransfer', to => to.setData('text/uri-list', 'https://a.example/'))")
+    await said(page, "No photo came with that. Save the picture first, then drop the file.")
+
+
+async def test_the_same_buttons_of_many_photos_are_told_apart(page, photos):
+    """By whoever hears them one by one; and what is summed up is not read out again where nothing has changed."""
+    await page.evaluate(
+        "window.told = [], new MutationObserver(() => told.push(document.getElementById('summary').textContent))"
+        ".observe(document.getElementById('summary'), { childList: true }), true"
+    )
+    await page.set_files(PHOTOS, [photos["eileen.jpg"], photos["käthe.png"]])
+    await page.wait_for(f"{DONE} === 2")
+    described = (
+        "[...document.querySelectorAll('.finer')]"
+        ".map(one => document.getElementById(one.getAttribute('aria-describedby')).textContent)"
+    )
+    assert ["eileen.jpg", "käthe.png"] == await page.evaluate(described)
+    told = await page.evaluate("told")
+    assert told == [words for number, words in enumerate(told) if words not in told[:number]]
+
+
 async def test_photos_cancelled_while_the_queue_is_full_make_way(page, photos, monkeypatch):
     """What a person still wants must not wait until those would have been tried again."""
     admit, refused = JobQueue.admit, []
@@ -378,6 +420,7 @@ async def test_photos_cancelled_while_the_queue_is_full_make_way(page, photos, m
     monkeypatch.setattr(JobQueue, "admit", full_twice)
     await page.set_files(PHOTOS, [photos["eileen.jpg"], photos["käthe.png"]])
     await happens(lambda: len(refused) == 2)
+    await said(page, "Waiting: too many photos are waiting")
     await page.click(button("Cancel all"))
     await said(page, "0 of 2 photos done, 2 cancelled.")
     await page.set_files(PHOTOS, [photos["third.webp"]])
