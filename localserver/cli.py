@@ -257,11 +257,12 @@ def _say_unknown(client_id: str) -> int:
 
 def _autostart(args: argparse.Namespace) -> int:
     from localserver import autostart
+    from localserver.login_managers import AutostartFailed, manager_of
 
     act = {"enable": autostart.enable, "disable": autostart.disable, "status": autostart.status}[args.act_on]
     try:
-        status = act(autostart.manager_of(), Config().state_dir)
-    except autostart.AutostartFailed as error:
+        status = act(manager_of(), Config().state_dir)
+    except AutostartFailed as error:
         print(f"pmask-server: {error}", file=sys.stderr)
         return 1
     if args.json:

@@ -27,6 +27,7 @@ from typing import Any, Literal
 from localserver import autostart, lock
 from localserver.clients import Clients
 from localserver.config import HOST, Config, ConfigError, load
+from localserver.login_managers import AutostartFailed, manager_of
 from pmask import __version__, store
 from pmask.folders import cache_dir
 from pmask.options import MaskOptions
@@ -293,8 +294,8 @@ def _clients(config: Config) -> Finding:
 
 def _autostart(config: Config) -> Finding:
     try:
-        status = autostart.status(autostart.manager_of(), config.state_dir)
-    except (autostart.AutostartFailed, OSError) as error:
+        status = autostart.status(manager_of(), config.state_dir)
+    except (AutostartFailed, OSError) as error:
         return _warning("Start at login", f"{error}", "See: pmask-server autostart status")
     if status.stale:
         return _problem("Start at login", "; ".join(status.stale), "Run: pmask-server autostart enable")

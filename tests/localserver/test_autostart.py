@@ -17,9 +17,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from localserver import autostart
-from localserver.autostart import ARGUMENTS, Command, LaunchAgent, Systemd, TaskScheduler, XdgAutostart
+from localserver import autostart, login_managers
 from localserver.lock import single_instance
+from localserver.login_managers import ARGUMENTS, Command, LaunchAgent, Systemd, TaskScheduler, XdgAutostart
 from pmask.folders import cache_dir, state_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,7 +98,7 @@ def test_the_daemon_gets_folders_that_only_the_shell_names(kind, home, monkeypat
 @pytest.mark.parametrize("kind", FILES)
 def test_a_line_break_cannot_add_a_line(kind):
     """A folder's name could else bring another program to be started."""
-    with pytest.raises(autostart.AutostartFailed, match="line break"):
+    with pytest.raises(login_managers.AutostartFailed, match="line break"):
         kind().render(replace(ODD, folder="/tmp/x\nExecStart=/bin/evil"))
 
 
@@ -106,7 +106,7 @@ def test_a_line_break_cannot_add_a_line(kind):
 @pytest.mark.parametrize("kind", FILES)
 def test_a_path_that_is_not_utf_8_is_refused_in_words(kind):
     """An old disk's folder names: no traceback."""
-    with pytest.raises(autostart.AutostartFailed, match="not UTF-8"):
+    with pytest.raises(login_managers.AutostartFailed, match="not UTF-8"):
         kind().render(replace(ODD, python=os.fsdecode(b"/home/k\xe4the/python")))
 
 
@@ -117,7 +117,7 @@ def test_a_path_that_is_not_utf_8_is_refused_in_words(kind):
 @pytest.mark.parametrize("odd", [False, True])
 def test_systemd_finds_no_fault_with_the_unit(home, odd):
     """A misspelt setting is ignored with a warning that nobody reads."""
-    command = autostart.here()
+    command = login_managers.here()
     if odd:
         python = home / '50% "of" $HOME' / "Käthe's \\ python"
         python.parent.mkdir()
@@ -133,7 +133,7 @@ def test_systemd_finds_no_fault_with_the_unit(home, odd):
 
 def test_the_unit_restarts_and_stays_out_of_the_engines_way():
     """Back at once after a kill, given up when it never lives; the worker's lack of memory must not stop the unit."""
-    text = Systemd().render(autostart.here()).decode()
+    text = Systemd().render(login_managers.here()).decode()
     for line in ("WantedBy=default.target", "Restart=on-failure", "RestartSec=100ms", "OOMPolicy=continue"):
         assert line in text.splitlines()
     assert re.search(r"^StartLimitBurst=\d+$", text, re.MULTILINE)
@@ -144,7 +144,7 @@ def test_the_unit_restarts_and_stays_out_of_the_engines_way():
     shutil.which("desktop-file-validate") is None,
     reason="no desktop-file-validate (apt-get install desktop-file-utils)",
 )
-@pytest.mark.parametrize("command", [ODD, autostart.here()], ids=["odd", "here"])
+@pytest.mark.parametrize("command", [ODD, login_managers.here()], ids=["odd", "here"])
 def test_the_desktop_finds_no_fault_with_the_entry(home, command):
     """A desktop skips an entry that breaks the specification, without a word."""
     entry = home / "pmask-server.desktop"
@@ -393,9 +393,9 @@ def test_launchd_is_asked_again_while_it_lets_go_of_a_stale_agent(home, state, s
     assert (True, ()) == ((status := autostart.enable(LaunchAgent(), state)).enabled, status.stale)
     assert 2 == calls.read_text().count("bootstrap")
     stand_in("launchctl", f'case "$1" in bootstrap) {refused};; esac')
-    monkeypatch.setattr(autostart, "_BOOTOUT_S", 0)
+    monkeypatch.setattr(login_managers, "_BOOTOUT_S", 0)
     faults(LaunchAgent(), folder=str(home))
-    with pytest.raises(autostart.AutostartFailed, match="Bootstrap failed: 5"):
+    with pytest.raises(login_managers.AutostartFailed, match="Bootstrap failed: 5"):
         autostart.enable(LaunchAgent(), state)
 
 
@@ -430,7 +430,7 @@ def test_a_task_with_a_name_in_the_consoles_code_page_is_not_stale(home, state, 
     python = home / name / "python"
     python.parent.mkdir()
     python.symlink_to(sys.executable)
-    monkeypatch.setattr(autostart, "here", lambda: Command(python=str(python), folder=str(python.parent)))
+    monkeypatch.setattr(login_managers, "here", lambda: Command(python=str(python), folder=str(python.parent)))
     task = home / "task"
     stand_in("schtasks", f'case "$1" in /Create) cp "$5" {task};; /Query) iconv -f UTF-16 -t {page} {task};; esac')
 
@@ -449,7 +449,7 @@ def test_a_task_with_a_name_in_the_consoles_code_page_is_not_stale(home, state, 
 def test_a_refusal_is_quoted(home, state, stand_in):
     """What the system says is the only clue."""
     stand_in("schtasks", 'case "$1" in /Query) exit 1;; *) echo "ERROR: Access is denied." >&2; exit 1;; esac')
-    with pytest.raises(autostart.AutostartFailed, match="Access is denied"):
+    with pytest.raises(login_managers.AutostartFailed, match="Access is denied"):
         autostart.enable(TaskScheduler(), state)
 
 

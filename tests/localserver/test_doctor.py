@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from localserver import autostart, cli, doctor
+from localserver import cli, doctor, login_managers
 from localserver.clients import Clients
 from localserver.lock import single_instance
 from pmask import store
@@ -263,9 +263,9 @@ def test_browsers(home):
 def test_start_at_login():
     """Off is a choice; an entry that starts nothing is not."""
     assert ("ok", "off") == said("Start at login")
-    manager = autostart.manager_of()
+    manager = login_managers.manager_of()
     manager.place.parent.mkdir(parents=True)
-    gone = autostart.Command(python="/gone/python", folder=str(ROOT), environment=manager.wanted().environment)
+    gone = login_managers.Command(python="/gone/python", folder=str(ROOT), environment=manager.wanted().environment)
     manager.place.write_bytes(manager.render(gone))
     assert ("problem", "its Python, /gone/python, is no longer there") == said("Start at login")
 
