@@ -68,10 +68,16 @@ class Job:
     def left_alone(self, found: Sequence[Box], chosen: int) -> Protection | None:
         """The outcome where nothing is to be masked: no face was found, they were only to be looked for, or none was
         chosen."""
-        why: Status | None = "looked" if self.options.look else None if chosen else "left_out"
+        why: Status
         if not found:
             why = "no_face"
-        return why and self.outcome(why, self.data, found=found)
+        elif self.options.look:
+            why = "looked"
+        elif not chosen:
+            why = "left_out"
+        else:
+            return None
+        return self.outcome(why, self.data, found=found)
 
     def people(self, faces: Mapping[str, Tensor]) -> list[Person]:
         """The person behind each face of the photo, of which ``faces`` holds each recogniser's embeddings (faces, dim);

@@ -184,8 +184,7 @@ class Mask:
     @property
     def without_colour(self) -> Mask:
         """The change in brightness alone, for a picture that has no colour."""
-        shade = (self.values * _luma(self.values.device)).sum(1, keepdim=True)
-        return replace(self, values=shade.expand_as(self.values))
+        return replace(self, values=_shade(self.values).expand_as(self.values))
 
 
 def angle(a: Tensor, b: Tensor) -> Tensor:
@@ -220,6 +219,11 @@ def imperceptibility_loss(ssim: Tensor, omega: Tensor) -> Tensor:
 def _luma(device: torch.device) -> Tensor:
     """LUMA (1, 3, 1, 1), which stays on the device."""
     return torch.tensor(LUMA, device=device).reshape(1, 3, 1, 1)
+
+
+def _shade(values: Tensor) -> Tensor:
+    """The change in brightness (faces, 1, ...) of a change (faces, 3, ...) of red, green and blue."""
+    return (values * _luma(values.device)).sum(1, keepdim=True)
 
 
 def _ease(target: Target, power: float, around: float) -> Tensor:
@@ -548,7 +552,7 @@ def compose_layers(layers: Sequence[Tensor], colour: float, brightness: Tensor) 
     mask = torch.stack([F.interpolate(layer, size, mode="bilinear", align_corners=False) for layer in layers]).sum(0)
     if mask.shape[1] == 1:
         return _held(mask, brightness).expand(-1, 3, -1, -1)
-    shade = (mask * _luma(mask.device)).sum(1, keepdim=True)
+    shade = _shade(mask)
     return _held(shade, brightness) + colour * torch.tanh((mask - shade) / colour)
 
 

@@ -82,7 +82,9 @@ def _cells(values: list[float]) -> list[str]:
 def _together(points: list[tuple[float, float, str]]) -> str:
     """Their rank correlation in words."""
     found = rank_correlation([(diversity, protection) for diversity, protection, _ in points])
-    return "cannot be correlated" if found is None else f"have a rank correlation of {found:.2f}"
+    if found is None:
+        return "cannot be correlated: they are fewer than three, or one of them does not vary"
+    return f"have a rank correlation of {found:.2f}"
 
 
 def _lines(words: list[str]) -> str:

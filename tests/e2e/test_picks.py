@@ -41,6 +41,14 @@ async def switch(browser, message, on):
     await popup.close()
 
 
+async def send_too_early(page, photo, field=INPUT):
+    """Presses the form's button while the photo chosen in a field is pending."""
+    await page.choose(field, [photo])
+    await Card(page).wait_for("Hiding the signatures")
+    await page.click("document.querySelector('form button')")
+    await Card(page).wait_for("Not sent yet")
+
+
 async def test_several_files_keep_order_and_names(page, demo, photos):
     """Photos are protected, all else goes as it is, and the page sees one choice in the person's order."""
     names = ["käthe.png", "notes.txt", "eileen.jpg", "clip.mp4", "third.webp"]
@@ -247,10 +255,7 @@ async def test_the_form_is_held_while_a_photo_is_pending(guarded, daemon, demo, 
         "window.submits = 0;"
         "document.getElementById('form').addEventListener('submit', () => { window.submits += 1 }); true"
     )
-    await page.choose(INPUT, [photos["eileen.jpg"]])
-    await Card(page).wait_for("Hiding the signatures")
-    await page.click("document.querySelector('form button')")
-    await Card(page).wait_for("Not sent yet")
+    await send_too_early(page, photos["eileen.jpg"])
     await page.evaluate("document.getElementById('form').submit()")
     assert await page.evaluate("window.submits") == 0
     assert demo.url() == await page.evaluate("location.href")
@@ -280,10 +285,7 @@ async def test_a_form_waits_for_the_photo_of_a_component(guarded, daemon, demo, 
         "window.inner = document.querySelector('p').shadowRoot.firstChild.attachShadow({ mode: 'open' });"
         "inner.innerHTML = '<input type=file>'; document.forms[0].onsubmit = () => { window.sent = true }"
     )
-    await page.choose("inner.firstChild", [photos["eileen.jpg"]])
-    await Card(page).wait_for("Hiding the signatures")
-    await page.click("document.querySelector('form button')")
-    await Card(page).wait_for("Not sent yet")
+    await send_too_early(page, photos["eileen.jpg"], "inner.firstChild")
     assert not await page.evaluate("window.sent")
 
 
@@ -292,10 +294,7 @@ async def test_a_field_that_must_be_filled_is_held_too(guarded, daemon, demo, ph
     page = await guarded.open(demo.url())
     daemon.engine.seconds = 30
     await page.evaluate(f"{INPUT}.required = true; {INPUT}.oninvalid = () => {{ window.invalid = true }}")
-    await page.choose(INPUT, [photos["eileen.jpg"]])
-    await Card(page).wait_for("Hiding the signatures")
-    await page.click("document.querySelector('form button')")
-    await Card(page).wait_for("Not sent yet")
+    await send_too_early(page, photos["eileen.jpg"])
     assert not await page.evaluate("window.invalid")
 
 
