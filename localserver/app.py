@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 PROTOCOL = 1
 _MAX_WAIT = 20.0
 """Seconds of a long poll: Firefox drops what an extension waits for after 30."""
+_MAX_PATIENCE = 600.0
 _MAX_PAIR_BODY = 4096
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -173,6 +174,7 @@ async def _metrics(request: web.Request) -> web.Response:
 async def _make_job(request: web.Request) -> web.Response:
     config, queue, client_id = request.app[_CONFIG], request.app[_QUEUE], request[CLIENT].id
     options, limit = _options_of(request), _most_bytes(config)
+    patience = _number(request, "patience", math.inf, _MAX_PATIENCE)
     size = _announced_size(request, limit)
     with queue.admit(client_id, size):
         data = await _read_body(request, limit)
@@ -182,14 +184,16 @@ async def _make_job(request: web.Request) -> web.Response:
             raise TooManyPixels(f"at most {config.photo_pixels:,} pixels are accepted")
         if not request.app[_CLIENTS].is_paired(client_id):
             raise Unauthorised("the client has left while its photo arrived")
-        job = queue.add(client_id, data, info.media_type, options, digest)
+        job = queue.add(client_id, data, info.media_type, options, digest, None if patience == math.inf else patience)
     return web.json_response({"id": job.id}, status=202)
 
 
 async def _job(request: web.Request) -> web.Response:
     job = _own_job(request)
-    if "wait" in request.query:
-        await job.wait(int(_number(request, "seen", job.revision, math.inf)), _number(request, "wait", 0, _MAX_WAIT))
+    wait = _number(request, "wait", 0, _MAX_WAIT)
+    request.app[_QUEUE].asked(job, wait)
+    if wait:
+        await job.wait(int(_number(request, "seen", job.revision, math.inf)), wait)
     return web.json_response(_as_json(job, request.app[_QUEUE]))
 
 

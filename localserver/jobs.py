@@ -79,13 +79,15 @@ class Engine(Protocol):
 @dataclass(kw_only=True, eq=False)
 class Job:
     """One photo on its way. ``data`` is the upload until the job ends; times are the queue's clock, in seconds.
-    ``error`` is not to be raised again: a traceback keeps what its frames hold."""
+    ``error`` is not to be raised again: a traceback keeps what its frames hold. ``patience``: after how many seconds
+    that nobody asks for it, it is given up; None: never."""
 
     client_id: str
     data: bytes = field(repr=False)
     media_type: str
     options: MaskOptions
     key: Key
+    patience: float | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     state: Literal["queued", "running", "done", "failed", "cancelled"] = "queued"
     progress: Progress | None = None
@@ -95,6 +97,7 @@ class Job:
     began_at: float | None = None
     ended_at: float | None = None
     cancel: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    given_up: asyncio.TimerHandle | None = field(default=None, repr=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     _stage_began: tuple[float, float] = (0.0, 0.0)  # time, fraction
 
@@ -192,16 +195,39 @@ class JobQueue:
         if sum(job.size for job in jobs) + sum(uploads) + size > most_bytes:
             raise QueueFull("too many photos are kept; fetch or delete some", retry_after=self._retry_after())
 
-    def add(self, client_id: str, data: bytes, media_type: str, options: MaskOptions, photo: bytes) -> Job:
+    def add(
+        self,
+        client_id: str,
+        data: bytes,
+        media_type: str,
+        options: MaskOptions,
+        photo: bytes,
+        patience: float | None = None,
+    ) -> Job:
         """Queues a photo; to be called inside `admit`. ``photo`` is its SHA-256. One that was made before is done at
         once."""
         key = Key(client_id, photo, json.dumps(options.to_json(), sort_keys=True))
-        job = Job(client_id=client_id, data=data, media_type=media_type, options=options, key=key)
+        job = Job(client_id=client_id, data=data, media_type=media_type, options=options, key=key, patience=patience)
         self._jobs[job.id] = job
         if not self._answer_again(job):
             self._waiting.setdefault(client_id, deque()).append(job)
             self._arrived.set()
+        self.asked(job)
         return job
+
+    def asked(self, job: Job, answered_in: float = 0.0) -> None:
+        """The job's client is there, and has its answer in so many seconds at most: its patience begins anew then."""
+        if job.given_up is not None:
+            job.given_up.cancel()
+        if job.patience is not None:
+            loop = asyncio.get_running_loop()
+            job.given_up = loop.call_later(answered_in + job.patience, self._give_up, job)
+
+    def _give_up(self, job: Job) -> None:
+        """Nobody has asked for the job in time. What is made of it already may still be fetched."""
+        if job.ended_at is None:
+            log.info("a job was given up", extra=facts(client=job.client_id))
+            self.forget(job)
 
     def warm(self, options: MaskOptions) -> None:
         """Has the engine get ready, unless it is at work or memory is short."""

@@ -21,7 +21,7 @@ export const ROUTES = {
 const KEPT_AS = "pmask-pairing";
 const WAIT_S = 2; // a browser opens six connections to a host for all its tabs: whatever else they ask waits for one
 const SHORT_MS = 10_000;
-const PROVED_MS = 10_000; // how long a proof is good for whoever has no time to ask for another
+const PATIENCE_S = 10; // after which the daemon gives up a photo that nobody asks for: nothing surely outlives a tab that is closed
 const BODY_MS = 90_000; // a large photo over loopback while the processor is busy
 const UNPAIRED = ["not_paired", "unauthorised", "forbidden_origin"]; // answers that end a pairing
 
@@ -52,8 +52,7 @@ async function request(route, how = {}) {
   const [method, path] = route.split(" ");
   const url = new URL(path.replace("ID", encodeURIComponent(how.id ?? "")), location.origin);
   for (const [name, value] of Object.entries(how.query ?? {})) url.searchParams.set(name, value);
-  const signals = [how.signal, AbortSignal.timeout(how.timeout ?? SHORT_MS)].filter(Boolean);
-  const signal = how.keepalive ? null : AbortSignal.any(signals); // in Firefox a signal ends with its page, and its request too
+  const timeout = AbortSignal.timeout(how.timeout ?? SHORT_MS);
   let response;
   try {
     response = await fetch(url, {
@@ -62,9 +61,8 @@ async function request(route, how = {}) {
       body: how.body,
       cache: "no-store",
       credentials: "omit",
-      keepalive: how.keepalive ?? false,
       redirect: "error",
-      signal,
+      signal: how.signal ? AbortSignal.any([how.signal, timeout]) : timeout,
     });
   } catch (error) {
     how.signal?.throwIfAborted();
@@ -84,7 +82,6 @@ async function health(query) {
   return answer;
 }
 
-let provedAt = -Infinity; // when the daemon last did, on the page's clock
 let mostBytes = Infinity; // that the daemon takes
 
 /** @returns {{token: string, id: string} | null} this tab's pairing */
@@ -138,7 +135,6 @@ async function prove({ token, id }) {
   const { proof } = await health({ client: id, challenge });
   if (proof === undefined) throw new DaemonError("not_paired");
   if (proof !== (await proofOf(token, challenge, location.port))) throw new DaemonError("impostor");
-  provedAt = performance.now();
 }
 
 /** @returns {Promise<object>} defaults, ranges, recognisers, uploads, devices, limits */
@@ -158,7 +154,8 @@ export async function createJob(photo, choices) {
   const headers = { "Content-Type": "application/octet-stream", "X-PMask-Options": JSON.stringify(choices) };
   if (photo.size > mostBytes) throw new DaemonError("too_many_bytes"); // a browser may be unable to read it at all
   const body = await photo.arrayBuffer(); // bare bytes: a File would lend the request its own type
-  return (await (await paired(ROUTES.create, { headers, body, timeout: BODY_MS })).json()).id;
+  const query = { patience: PATIENCE_S };
+  return (await (await paired(ROUTES.create, { headers, body, query, timeout: BODY_MS })).json()).id;
 }
 
 /** The job's state now; or after revision `seen` the next one, or the same one after WAIT_S seconds. */
@@ -179,11 +176,4 @@ export async function jobResult(id, signal) {
 
 export async function cancelJob(id) {
   await paired(ROUTES.cancel, { id });
-}
-
-/** Cancels jobs as the page goes: what outlives it is one request a job, so the last proof must do, where it is fresh. */
-export function leaveJobs(ids) {
-  const own = pairing();
-  if (own === null || performance.now() - provedAt > PROVED_MS) return;
-  for (const id of ids) request(ROUTES.cancel, { id, token: own.token, keepalive: true }).catch(() => {});
 }

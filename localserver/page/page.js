@@ -422,7 +422,6 @@ addEventListener("paste", ({ clipboardData }) => {
   if (!$("work").hidden && clipboardData.files.length > 0) bare(clipboardData.files);
 });
 addEventListener("hashchange", start); // the address with a code was pasted into this very tab
-addEventListener("pagehide", () => photos.leave());
 addEventListener("beforeunload", (event) => {
   if (photos.all.some(({ open }) => open)) event.preventDefault();
 });

@@ -39,7 +39,6 @@ export class Photo {
   error = null;
   held = ""; // why the daemon has no room for it
   lost = 0; // times that the daemon had it and was gone
-  job = null; // its id at the daemon while it is there
   former = null; // while it is done again: what was made of it before, and how
   stop = new AbortController();
 
@@ -107,11 +106,6 @@ export class Photos {
     this.all = [];
   }
 
-  /** The page goes, and nobody waits for what the daemon still has of it. */
-  leave() {
-    daemon.leaveJobs(this.all.map(({ job }) => job).filter((job) => job !== null));
-  }
-
   /** Ends a photo without a new result. One that was done before is that again. */
   #giveUp(photo, values) {
     this.#set(photo, photo.former ? { error: null, ...values, ...photo.former, state: "done", former: null } : values);
@@ -141,7 +135,6 @@ export class Photos {
     let id = null;
     try {
       id = await this.#send(photo, signal);
-      if (!signal.aborted) photo.job = id;
       signal.throwIfAborted();
       const job = await this.#follow(id, say, signal);
       if (job.error) throw new daemon.DaemonError(job.error.code, job.error.message);
@@ -155,7 +148,6 @@ export class Photos {
         this.#giveUp(photo, { state: "failed", error: error instanceof DOMException ? { code: "unreadable" } : error });
       }
     } finally {
-      if (photo.job === id) photo.job = null;
       // What the daemon holds is no longer needed; when it cannot be told so, it forgets in minutes.
       if (id !== null) await daemon.cancelJob(id).catch(() => {});
     }

@@ -348,6 +348,40 @@ async def test_deleting_a_queued_job_keeps_it_from_running(daemon, photo):
     assert [0, 3] == [options.seed for _, options in daemon.engine.taken]
 
 
+async def test_a_photo_that_nobody_asks_for_is_given_up(daemon, photo):
+    """A tab that is closed says nothing that surely arrives, and the next one's photos would wait for its own."""
+    path = "/v1/jobs?patience=0.3"
+    running, queued = [(await daemon.json("POST", path, data=photo))[1]["id"] for _ in range(2)]
+    kept = await daemon.post(photo)
+    assert "running" == (await daemon.until(running, "running"))["state"]
+    for _ in range(4):
+        await asyncio.sleep(0.15)
+        assert 200 == (await daemon.json("GET", f"/v1/jobs/{running}"))[0]
+        assert 200 == (await daemon.json("GET", f"/v1/jobs/{queued}"))[0]
+    status, _ = await daemon.json("GET", f"/v1/jobs/{queued}?wait=0.6&seen=99")
+    assert 200 == status, "who waits has not left"
+    await daemon.until(kept, "running")
+    assert (404, "not_found") == await daemon.refusal("GET", f"/v1/jobs/{running}")
+    await asyncio.sleep(0.5)
+    assert (404, "not_found") == await daemon.refusal("GET", f"/v1/jobs/{queued}")
+    assert "running" == (await daemon.json("GET", f"/v1/jobs/{kept}"))[1]["state"]
+
+
+async def test_what_is_made_waits_for_whoever_was_late(daemon, photo):
+    """The work is done: there is nothing to save by throwing it away."""
+    job = (await daemon.json("POST", "/v1/jobs?patience=0.2", data=photo))[1]["id"]
+    daemon.engine.say(PROTECTED)
+    await daemon.until(job, "done")
+    await asyncio.sleep(0.5)
+    assert 200 == await daemon.json_or_nothing("GET", f"/v1/jobs/{job}/result")
+
+
+@pytest.mark.parametrize("patience", ["-1", "601", "soon", "nan"])
+async def test_a_patience_is_a_number_of_seconds(daemon, photo, patience):
+    """What is asked for wrongly is told, not guessed."""
+    assert (400, "bad_request") == await daemon.refusal("POST", f"/v1/jobs?patience={patience}", data=photo)
+
+
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("GET", "/result"), ("DELETE", "")])
 async def test_another_clients_job_is_not_there(daemon, photo, method, path):
     """A photo belongs to who sent it; whether an id exists is nobody else's business."""
