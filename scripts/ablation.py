@@ -21,7 +21,9 @@ from pathlib import Path
 
 import pmask  # noqa: F401  # before torch: it says how OpenMP waits
 from pmask.evaluation.people import same_names
-from pmask.evaluation.protocol import Results, Settings, evaluate
+from pmask.evaluation.protocol import evaluate
+from pmask.evaluation.results import Results
+from pmask.evaluation.settings import Settings
 from pmask.evaluation.tables import summary
 from pmask.geometry import FRAME_SIZE
 from pmask.mask import DEFAULT_SEARCH, PAPER_SEARCH

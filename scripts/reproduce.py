@@ -32,7 +32,8 @@ from plan import Ask, Plan, Size, parser, planned
 import pmask  # noqa: F401  # before torch: it says how OpenMP waits
 from pmask.errors import BadOption, PMaskError
 from pmask.evaluation.people import find_people, split
-from pmask.evaluation.protocol import METHODS, Step, evaluate
+from pmask.evaluation.protocol import Step, evaluate
+from pmask.evaluation.settings import METHODS
 from pmask.mask import Search
 
 

@@ -21,7 +21,8 @@ from pmask.options import MaskOptions
 from pmask.teams import default_team
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from pmask.evaluation.protocol import Settings, Step
+    from pmask.evaluation.protocol import Step
+    from pmask.evaluation.settings import Settings
 
 LINE_EVERY_S = 30.0
 """Between lines of progress where there is no terminal."""
@@ -92,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
 def _settings(options: argparse.Namespace) -> Settings:
     from pmask.baselines.tipim import TipIm
     from pmask.evaluation.pipelines import PAPER_LIKE, PIPELINES
-    from pmask.evaluation.protocol import METHODS, Settings
+    from pmask.evaluation.settings import METHODS, Settings
 
     if options.method not in METHODS:
         raise BadOption(f"unknown method {options.method}; known: {', '.join(METHODS)}")

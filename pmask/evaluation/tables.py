@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pmask.evaluation.matching import INTERVAL, RANKS, RESAMPLES, Share
 from pmask.evaluation.pipelines import PIPELINES
-from pmask.evaluation.protocol import Results, Row
+from pmask.evaluation.results import Results, Row
 from pmask.evaluation.work import AS_DELIVERED
 
 NONE = "–"  # noqa: RUF001

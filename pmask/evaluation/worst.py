@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from pmask.evaluation.pipelines import window
-from pmask.evaluation.protocol import Masked, Results
+from pmask.evaluation.results import Masked, Results
 from pmask.images import RGB, decode
 
 COUNT = 10

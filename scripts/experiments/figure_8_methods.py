@@ -11,7 +11,7 @@ from statistics import fmean
 from plan import COMPARED, COMPARISON, FARTHER, METHOD_WORDS, Ask, Plan, main, people, psr, unseen
 from publish import Table, publish
 
-from pmask.evaluation.protocol import Results
+from pmask.evaluation.results import Results
 from pmask.evaluation.svg import Bars, figure
 
 NAME = "figure-8-table-2"

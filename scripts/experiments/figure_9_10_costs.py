@@ -10,7 +10,7 @@ from collections.abc import Callable
 from plan import COMPARED, COMPARISON, METHOD_WORDS, Ask, Plan, main
 from publish import Table, publish
 
-from pmask.evaluation.protocol import Masked
+from pmask.evaluation.results import Masked
 from pmask.evaluation.svg import Boxes, figure, quantile
 
 NAME = "figure-9-figure-10"

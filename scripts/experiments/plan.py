@@ -18,7 +18,9 @@ from statistics import fmean
 import pmask  # noqa: F401  # before torch: it says how OpenMP waits
 from pmask import teams
 from pmask.evaluation.people import same_names
-from pmask.evaluation.protocol import METHODS, Results, Settings, Step, evaluate
+from pmask.evaluation.protocol import Step, evaluate
+from pmask.evaluation.results import Results
+from pmask.evaluation.settings import METHODS, Settings
 from pmask.evaluation.work import AS_DELIVERED
 from pmask.options import MaskOptions
 from pmask.recognisers.specs import DEFAULT_TEAM

@@ -15,7 +15,7 @@ from pathlib import Path
 from plan import Plan
 
 from pmask import __version__
-from pmask.evaluation.protocol import Results
+from pmask.evaluation.results import Results
 
 PACKAGES = ("torch", "onnxruntime", "opencv-python-headless", "pillow")
 CPU_LIST = Path("/proc/cpuinfo")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from plan import COMPARED, COMPARISON, METHOD_WORDS, Ask, Plan, main, people
 from publish import Table, publish
 
-from pmask.evaluation.protocol import Nearest, Results
+from pmask.evaluation.results import Nearest, Results
 from pmask.evaluation.svg import Bars, figure
 
 NAME = "table-3"

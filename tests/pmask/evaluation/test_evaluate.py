@@ -15,7 +15,8 @@ import pytest
 from pmask.cli import main
 from pmask.errors import BadOption, BrokenImage
 from pmask.evaluation import quality
-from pmask.evaluation.protocol import METHODS, Settings, evaluate
+from pmask.evaluation.protocol import evaluate
+from pmask.evaluation.settings import METHODS, Settings
 from pmask.evaluation.tables import markdown
 from pmask.evaluation.work import Done
 from pmask.evaluation.worst import HEIGHT, write_worst
