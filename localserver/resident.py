@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from pmask.console import say
 from pmask.errors import Cancelled
 from pmask.gallery import build
 from pmask.options import MaskOptions
@@ -23,7 +23,7 @@ class Resident:
     ``gallery``, if there is one, whenever that has changed."""
 
     def __init__(self, device: str, gallery: Path | None = None) -> None:
-        self._protector = Protector(device=device, say=_say, album=Album(), record=Record())
+        self._protector = Protector(device=device, say=say, album=Album(), record=Record())
         self._gallery = gallery
 
     @property
@@ -66,8 +66,4 @@ class Resident:
                 raise Cancelled(f"cancelled at photo {done} of {total} of the gallery")
 
         names, _ = self._protector.panel(options.team)
-        return build(folder, self._protector, names, on_photo, lambda error: _say(f"the gallery is not kept: {error}"))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        return build(folder, self._protector, names, on_photo, lambda error: say(f"the gallery is not kept: {error}"))

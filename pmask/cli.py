@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pmask import __version__, files, models_cli, team_cli
+from pmask.console import FAILED, OK, USAGE, say
 from pmask.errors import BadOption, NoFace, PMaskError
 from pmask.evaluation import cli as evaluation
 from pmask.images import RGB, decode, inspect_image
@@ -36,7 +37,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, so the commands that need it
     from pmask.record import Record
     from pmask.report import Protection
 
-OK, FAILED, USAGE = 0, 1, 2
 STAGE_WORDS = {
     "loading": "loading the recognisers",
     "decoding": "reading",
@@ -193,7 +193,7 @@ def _without_copies(options: argparse.Namespace) -> list[Path]:
 
     copies = [] if options.file else [photo for photo in options.photos if is_copy(photo)]
     for copy in copies:
-        _say(f"{copy}: made by PMask from a photo that is named too; left out")
+        say(f"{copy}: made by PMask from a photo that is named too; left out")
     return [photo for photo in options.photos if photo not in copies]
 
 
@@ -246,7 +246,7 @@ def _refuse_another_kind(photo: Path, target: Path) -> None:
 def _protector(options: argparse.Namespace, album: Album | None = None, record: Record | None = None) -> Protector:
     from pmask.protect import Protector
 
-    return Protector(device=options.device, detector=options.detector, say=_say, album=album, record=record)
+    return Protector(device=options.device, detector=options.detector, say=say, album=album, record=record)
 
 
 def _gallery(
@@ -268,7 +268,7 @@ def _gallery(
 
 
 def _say_unkept(error: OSError) -> None:
-    _say(f"the gallery could not be kept, and will be looked at again the next time ({_words(error)})")
+    say(f"the gallery could not be kept, and will be looked at again the next time ({_words(error)})")
 
 
 def _with_progress(
@@ -403,10 +403,6 @@ def _words(error: Exception) -> str:
         return str(error)
     kind = type(error).__name__
     return f"PMask failed in a way that was not foreseen ({kind}: {error}); please report it, and save the photo as PNG"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

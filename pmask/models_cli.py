@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from pmask import calibrate, store, validation
+from pmask.console import FAILED, OK, Meter, say
 from pmask.evaluation.people import same_names
 from pmask.folders import cache_dir
 from pmask.recognisers import own
 from pmask.recognisers.records import AnyFile, OwnFile, RecogniserSpec
 from pmask.recognisers.specs import ON_REQUEST, PACK, REGISTRY, SPECS, YUNET, require_known
-from pmask.team_cli import Meter
-
-OK, FAILED = 0, 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +92,7 @@ def _fetch(options: argparse.Namespace) -> int:
     names = _named(options.names, tuple(REGISTRY))
     for spec in (SPECS[name] for name in names):
         if spec.source == "on request":
-            _say(f"{spec.name}, {spec.origin}; its licence: {spec.licence}")
+            say(f"{spec.name}, {spec.origin}; its licence: {spec.licence}")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -105,7 +103,7 @@ def _fetch(options: argparse.Namespace) -> int:
                 tasks[name] = bar.add_task(name, total=total)
             bar.update(tasks[name], completed=done, total=total)
 
-        store.fetch(_files(names), _say, meter)
+        store.fetch(_files(names), say, meter)
     print("all weights are here")
     for spec in (SPECS[name] for name in names):
         if not spec.calibrated:
@@ -117,8 +115,9 @@ def _calibrate(options: argparse.Namespace) -> int:
     require_known(options.names)
     folder = validation.Folder.read(options.faces, same_names(options.same))
     for name in options.names:
-        store.provide(SPECS[name], _say)
-    with Meter(f"looking at {options.faces}") as on_photo:
+        store.provide(SPECS[name], say)
+    with Meter() as meter:
+        on_photo = partial(meter, f"looking at {options.faces}")
         found = calibrate.calibrate(folder, options.names, device=options.device, on_photo=on_photo)
     for name, figures in found.items():
         print(
@@ -152,7 +151,3 @@ def _named(names: Sequence[str], otherwise: Sequence[str]) -> list[str]:
 
 def _files(names: Sequence[str]) -> list[AnyFile]:
     return [YUNET, *(file for name in names for file in SPECS[name].files)]
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

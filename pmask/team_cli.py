@@ -7,17 +7,16 @@ import csv
 import json
 import math
 import sys
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pmask import __version__, calibrate, degradations, store, teaming, teams, validation
+from pmask.console import OK, Meter, say
 from pmask.errors import BadOption
 from pmask.evaluation.people import same_names
 from pmask.evaluation.svg import Points, figure
@@ -25,9 +24,6 @@ from pmask.recognisers.records import mark_of
 from pmask.recognisers.specs import DEFAULT_TEAM, REGISTRY, SPECS, YUNET, require_known
 from pmask.teaming import rank_correlation
 
-OK = 0
-LINE_EVERY_S = 30.0
-"""Between lines of progress where there is no terminal."""
 AUTO = "auto"
 PSR_COLUMNS = ("psr", "mean, never in a team")
 """What the column is called, in a table of one's own and in those of scripts/experiments."""
@@ -71,9 +67,10 @@ def _rank(options: argparse.Namespace) -> int:
         degradations.words(how)  # says what is known, before anything is looked at
     folder = validation.Folder.read(options.faces, same_names(options.same), options.photos)
     _provide(names)
-    with Meter(f"looking at {options.faces}") as on_photo:
+    with Meter() as meter:
+        on_photo = partial(meter, f"looking at {options.faces}")
         if new := _uncalibrated(names, folder):
-            _say(f"calibrating {', '.join(new)} on the same photos")
+            say(f"calibrating {', '.join(new)} on the same photos")
             calibrate.calibrate(folder, new, device=options.device, on_photo=on_photo)
         searches = validation.search(folder, names, wanted, device=options.device, on_photo=on_photo)
     ranked = teaming.rank_teams(searches.wrong, options.size)
@@ -82,7 +79,7 @@ def _rank(options: argparse.Namespace) -> int:
     ranking = _ranking(options, folder, searches, ranked, bounds, psr)
     print(json.dumps(ranking) if options.json else table(ranking))
     for warning in ranking["warnings"]:
-        _say(f"warning: {warning}")
+        say(f"warning: {warning}")
     if options.out:
         _write(options.out, ranking)
     if set(names) >= set(teams.pool()):
@@ -98,9 +95,9 @@ def _uncalibrated(names: Sequence[str], folder: validation.Folder) -> list[str]:
 
 def _provide(names: Sequence[str]) -> None:
     """Everything that will be loaded is here, or said to be missing, before the work begins."""
-    store.fetch([YUNET], _say)
+    store.fetch([YUNET], say)
     for name in names:
-        store.provide(SPECS[name], _say)
+        store.provide(SPECS[name], say)
 
 
 def _ranking(
@@ -200,7 +197,7 @@ def _write(folder: Path, ranking: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"ranking-{ranking['size']}.json"
     path.write_text(json.dumps(ranking, indent=1) + "\n", encoding="utf-8")
-    _say(f"wrote {path}")
+    say(f"wrote {path}")
     known = [team for team in ranking["teams"] if None not in (team["psr"], team["diversity"])]
     if known:
         points = [(team["diversity"], team["psr"], " + ".join(team["members"])) for team in known]
@@ -208,7 +205,7 @@ def _write(folder: Path, ranking: dict[str, Any]) -> None:
         scatter = folder / f"diversity-psr-{ranking['size']}.svg"
         picture = figure([Points(title=title, across="focal diversity", unit="PSR, %", points=points)])
         scatter.write_text(picture, encoding="utf-8")
-        _say(f"wrote {scatter}")
+        say(f"wrote {scatter}")
 
 
 def _read_psr(path: Path) -> dict[frozenset[str], float]:
@@ -232,12 +229,12 @@ def _keep(ranking: dict[str, Any]) -> None:
     """Keeps the ranking of the whole pool, and says what that changes."""
     before = teams.default_team()
     if any(name in _few(ranking) for name in ranking["teams"][0]["members"]):
-        _say("not kept: too few negative samples for its first team")
+        say("not kept: too few negative samples for its first team")
         return
     path = teams.keep(ranking)
     after = teams.default_team()
     if after != before:
-        _say(f"the default team is now {', '.join(after)} (kept in {path}; `pmask team forget` undoes it)")
+        say(f"the default team is now {', '.join(after)} (kept in {path}; `pmask team forget` undoes it)")
 
 
 def _few(ranking: Mapping[str, Any]) -> list[str]:
@@ -266,33 +263,5 @@ def _forget(options: argparse.Namespace) -> int:
     return OK
 
 
-class Meter:
-    """Shows how many photos were looked at: a bar on a terminal, else a line now and then. On standard error."""
-
-    def __init__(self, words: str) -> None:
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._words, self._said = words, time.monotonic()
-        self._task = self._bar.add_task(words, total=None)
-
-    def __enter__(self) -> Meter:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total)
-        if self._bar.disable and time.monotonic() - self._said > LINE_EVERY_S:
-            self._said = time.monotonic()
-            _say(f"{self._words}: {done} of {total} photos")
-
-
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("numpy", "torch", "onnx2torch", "opencv-python-headless")}
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

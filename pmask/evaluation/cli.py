@@ -6,22 +6,17 @@ import argparse
 import json
 import shlex
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+from pmask.console import FAILED, OK, Meter
 from pmask.errors import BadOption
 from pmask.evaluation.people import same_names
 from pmask.options import MaskOptions
 from pmask.teams import default_team
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from pmask.evaluation.protocol import Step
     from pmask.evaluation.settings import Settings
 
 LINE_EVERY_S = 30.0
@@ -77,17 +72,17 @@ def _run(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:  # scikit-image, which only an evaluation needs
         cure = "python3 scripts/setup_environment.py evaluate"
         print(f"pmask evaluate needs more than is installed ({error}): {cure}", file=sys.stderr)
-        return 1
+        return FAILED
 
     settings = _settings(options)
-    with _Meter() as meter:
-        results = evaluate(settings, meter)
+    with Meter() as meter:
+        results = evaluate(settings, lambda step: meter(step.stage, step.done, step.total))
     pictures = write_worst(results)
     print(json.dumps(results.to_json()) if options.json else markdown(results))
     print(
         f"kept in {settings.work}: results-{settings.mark}.json, {len(pictures)} pictures of the worst", file=sys.stderr
     )
-    return 0
+    return OK
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -133,43 +128,3 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
-
-
-class _Meter:
-    """Shows each stage: a bar on a terminal, else a line now and then, with what is left. On standard error."""
-
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self._lines = not console.is_terminal
-        self._stage, self._began, self._said = "", 0.0, 0.0
-
-    def __enter__(self) -> _Meter:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-    def __call__(self, step: Step) -> None:
-        now = time.monotonic()
-        if step.stage != self._stage:
-            self._stage, self._began, self._said = step.stage, now, 0.0
-            self._task = self._bar.add_task(step.stage, total=step.total)
-        if step.done == 1:
-            self._began = now  # until then recognisers were being loaded
-        self._bar.update(self._task, completed=step.done)
-        if self._lines and (now - self._said >= LINE_EVERY_S or step.done == step.total):
-            self._said = now
-            left = (now - self._began) / (step.done - 1) * (step.total - step.done) if step.done > 1 else None
-            rest = (
-                ""
-                if left is None
-                else f", about {left / 60:.0f} min left"
-                if left >= 90
-                else f", about {left:.0f} s left"
-            )
-            print(f"{step.stage}: {step.done} of {step.total} photos{rest}", file=sys.stderr, flush=True)
