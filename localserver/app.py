@@ -25,7 +25,7 @@ from localserver.jobs import Engine, Job, JobQueue
 from localserver.log import facts
 from localserver.memory import open_descriptors, resident_bytes
 from localserver.metrics import CONTENT_TYPE
-from localserver.results import Protection
+from localserver.results import Result
 from localserver.serving import Doorman
 from pmask import __version__
 from pmask.errors import PMaskError, TooManyBytes, TooManyPixels
@@ -201,12 +201,12 @@ async def _result(request: web.Request) -> web.Response:
     job = _own_job(request)
     if job.error is not None:
         return _error_response(job.error)
-    if job.protection is None:
+    if job.result is None:
         raise NotReady("the photo is still being protected")
-    headers = {"X-PMask-Report": _summary(job.protection)}
-    if job.protection.report["status"] in UNTOUCHED:
+    headers = {"X-PMask-Report": _summary(job.result)}
+    if job.result.report["status"] in UNTOUCHED:
         return web.Response(status=204, headers=headers)
-    return web.Response(body=job.protection.data, content_type=job.media_type, headers=headers)
+    return web.Response(body=job.result.data, content_type=job.media_type, headers=headers)
 
 
 async def _delete_job(request: web.Request) -> web.Response:
@@ -244,14 +244,14 @@ def _as_json(job: Job, queue: JobQueue) -> dict[str, Any]:
         "eta_s": queue.eta(job),
         "ahead": queue.ahead(job),
         "revision": job.revision,
-        "report": job.protection.report if job.protection else None,
+        "report": job.result.report if job.result else None,
         "error": {"code": error.code, "message": str(error)} if error else None,
     }
 
 
-def _summary(protection: Protection) -> str:
+def _summary(result: Result) -> str:
     """The X-PMask-Report header: JSON without spaces or anything but ASCII."""
-    report = protection.report
+    report = result.report
     faces = report["faces"]
     summary = {
         "status": report["status"],

@@ -23,7 +23,7 @@ from localserver.errors import EngineFailed, error_of
 from localserver.frames import CorruptStream, Frame, pack, receive_frame
 from localserver.jobs import EngineStatus
 from localserver.log import facts
-from localserver.results import Protection
+from localserver.results import Result
 from pmask.errors import Cancelled, OutOfMemory, PMaskError
 from pmask.options import MaskOptions
 from pmask.report import Progress
@@ -83,7 +83,7 @@ class WorkerEngine:
 
     async def protect(
         self, data: bytes, options: MaskOptions, on_progress: Callable[[Progress], None], cancel: asyncio.Event
-    ) -> Protection:
+    ) -> Result:
         """Protects one photo. Raises what the worker reports, Cancelled, or EngineFailed if the worker died.
 
         Where a graphics card fails or lacks the memory, the processor makes this photo's mask and those of the next
@@ -93,21 +93,21 @@ class WorkerEngine:
         try:
             await self._warmed(on_progress, cancel)
             try:
-                protection = await self._protect(data, options, on_progress, cancel)
+                result = await self._protect(data, options, on_progress, cancel)
             except (GpuFailed, OutOfMemory):
                 if not self._is_paused():
                     raise
-                protection = await self._protect(data, options, on_progress, cancel)
+                result = await self._protect(data, options, on_progress, cancel)
         finally:
             self._busy = False
         if self._asked_device == self._config.device:
-            return protection
-        warnings = [*protection.report.get("warnings", []), _ON_CPU]
-        return replace(protection, report=protection.report | {"warnings": warnings, "passing": True})
+            return result
+        warnings = [*result.report.get("warnings", []), _ON_CPU]
+        return replace(result, report=result.report | {"warnings": warnings, "passing": True})
 
     async def _protect(
         self, data: bytes, options: MaskOptions, on_progress: Callable[[Progress], None], cancel: asyncio.Event
-    ) -> Protection:
+    ) -> Result:
         """One try, with whatever worker there is or can be started."""
         process = await self._awake()
         header = {"do": "protect", "options": options.to_json()}
@@ -157,7 +157,7 @@ class WorkerEngine:
         if cancel.is_set():
             raise Cancelled("the job was cancelled")
 
-    def _note_gpu_failure(self, talk: asyncio.Task[Protection]) -> None:
+    def _note_gpu_failure(self, talk: asyncio.Task[Result]) -> None:
         """Has the processor stand in after a failure on a graphics card, also one that took the worker with it."""
         error = None if talk.cancelled() else talk.exception()
         if self._device in _GPUS and isinstance(error, EngineFailed | OutOfMemory):
@@ -181,14 +181,14 @@ class WorkerEngine:
 
     async def _talk(
         self, process: Process, header: dict[str, Any], data: bytes, on_progress: Callable[[Progress], None]
-    ) -> Protection:
+    ) -> Result:
         """One conversation: the photo, then frames until the worker has done or failed."""
         try:
             _send(process, header, data)
             while True:
                 frame = await asyncio.wait_for(_receive(process), self._config.stall)
-                if (protection := self._take(frame, on_progress)) is not None:
-                    return protection
+                if (result := self._take(frame, on_progress)) is not None:
+                    return result
         except asyncio.TimeoutError as error:  # an OSError too, since Python 3.11
             raise EngineFailed("the process that makes masks gave no sign of life") from error
         except (OSError, asyncio.IncompleteReadError) as error:
@@ -196,8 +196,8 @@ class WorkerEngine:
         except (CorruptStream, KeyError, TypeError) as error:
             raise EngineFailed("the process that makes masks spoke nonsense") from error
 
-    def _take(self, frame: Frame, on_progress: Callable[[Progress], None]) -> Protection | None:
-        """Acts on one frame: a Protection when it is the last."""
+    def _take(self, frame: Frame, on_progress: Callable[[Progress], None]) -> Result | None:
+        """Acts on one frame: a result when it is the last."""
         header = frame.header
         if header["event"] == "progress":
             on_progress(Progress(stage=header["stage"], fraction=header["fraction"], faces=header["faces"]))
@@ -205,7 +205,7 @@ class WorkerEngine:
             self._devices = [str(name) for name in header["devices"]]
             self._device = str(header["device"])
         elif header["event"] == "done":
-            return Protection(data=frame.body, report=header["report"])
+            return Result(data=frame.body, report=header["report"])
         elif header["event"] == "failed":
             if header["where"]:
                 log.error("the worker failed", extra=facts(where=str(header["where"])))
@@ -214,7 +214,7 @@ class WorkerEngine:
             raise error_of(header["code"], str(header["message"]))
         return None
 
-    async def _interrupt(self, process: Process, talk: asyncio.Task[Protection]) -> None:
+    async def _interrupt(self, process: Process, talk: asyncio.Task[Result]) -> None:
         """Asks the worker to drop its photo, and kills it if it does not."""
         _send(process, {"do": "cancel"})
         await asyncio.wait({talk}, timeout=self._config.cancel_grace)
@@ -310,7 +310,7 @@ async def _how_it_died(process: Process) -> str:
     return "the process that makes masks died; try again"
 
 
-def _is_healthy(talk: asyncio.Task[Protection]) -> bool:
+def _is_healthy(talk: asyncio.Task[Result]) -> bool:
     """Whether the conversation came to an end that leaves the worker fit for another."""
     if talk.cancelled():
         return False
@@ -318,7 +318,7 @@ def _is_healthy(talk: asyncio.Task[Protection]) -> bool:
     return error is None or (isinstance(error, PMaskError) and not isinstance(error, EngineFailed | OutOfMemory))
 
 
-def _give_up(process: Process, talk: asyncio.Task[Protection]) -> None:
+def _give_up(process: Process, talk: asyncio.Task[Result]) -> None:
     """Kills a worker that is in the middle of what nobody wants any more; that end is no failure of its own."""
     if not talk.done():
         _kill(process)

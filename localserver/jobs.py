@@ -22,7 +22,7 @@ from localserver.errors import NotFound, QueueFull
 from localserver.log import facts
 from localserver.memory import free_bytes
 from localserver.metrics import Metrics
-from localserver.results import Key, Protection, Results
+from localserver.results import Key, Result, Results
 from pmask.errors import Cancelled, PMaskError
 from pmask.options import MaskOptions
 from pmask.report import Progress
@@ -69,7 +69,7 @@ class Engine(Protocol):
 
     async def protect(
         self, data: bytes, options: MaskOptions, on_progress: Callable[[Progress], None], cancel: asyncio.Event
-    ) -> Protection:
+    ) -> Result:
         """Protects one photo; called for one at a time. Raises a PMaskError, Cancelled soon after ``cancel`` is set."""
 
     async def close(self) -> None:
@@ -92,7 +92,7 @@ class Job:
     state: Literal["queued", "running", "done", "failed", "cancelled"] = "queued"
     progress: Progress | None = None
     revision: int = 0
-    protection: Protection | None = field(default=None, repr=False)
+    result: Result | None = field(default=None, repr=False)
     error: PMaskError | None = None
     began_at: float | None = None
     ended_at: float | None = None
@@ -104,7 +104,7 @@ class Job:
     @property
     def size(self) -> int:
         """Bytes that this job keeps in memory."""
-        return len(self.data) + (len(self.protection.data) if self.protection else 0)
+        return len(self.data) + (len(self.result.data) if self.result else 0)
 
     def touch(self) -> None:
         """Makes a new revision and wakes who waits for one."""
@@ -337,10 +337,10 @@ class JobQueue:
         job.state = "running"
         job.touch()
         try:
-            protection = await self._engine.protect(
+            result = await self._engine.protect(
                 job.data, job.options, lambda progress: job.advance(progress, self._clock()), job.cancel
             )
-            self._keep(job, protection, self._clock() - began)
+            self._keep(job, result, self._clock() - began)
         except PMaskError as error:
             self._end(job, "failed", error=_bare(error))
         except Exception as error:
@@ -350,14 +350,14 @@ class JobQueue:
         self.metrics.count("pmask_jobs_total", outcome=outcome)
         log.info("a job ended", extra=facts(client=job.client_id, outcome=outcome, seconds=self._clock() - began))
 
-    def _keep(self, job: Job, protection: Protection, seconds: float) -> None:
+    def _keep(self, job: Job, result: Result, seconds: float) -> None:
         """Ends a job well, and learns from it how long photos take."""
-        faces = len(protection.report["faces"])
+        faces = len(result.report["faces"])
         if faces:
-            self._paces.append(protection.report["seconds"] / faces)
-        if job.ended_at is None and not protection.report.get("passing"):
-            self.results.put(job.key, protection)
-        self._end(job, "done", protection=protection)
+            self._paces.append(result.report["seconds"] / faces)
+        if job.ended_at is None and not result.report.get("passing"):
+            self.results.put(job.key, result)
+        self._end(job, "done", result=result)
         self._durations.append(seconds)
         self.metrics.count("pmask_faces_total", faces)
         self.metrics.count("pmask_job_seconds_sum", seconds)
@@ -367,7 +367,7 @@ class JobQueue:
         """Ends a job with what was made of the same photo before, if that is still there."""
         if (before := self.results.get(job.key)) is None:
             return False
-        self._end(job, "done", protection=before)
+        self._end(job, "done", result=before)
         self.metrics.count("pmask_jobs_total", outcome="cached")
         return True
 
@@ -376,12 +376,12 @@ class JobQueue:
         job: Job,
         state: Literal["done", "failed", "cancelled"],
         *,
-        protection: Protection | None = None,
+        result: Result | None = None,
         error: PMaskError | None = None,
     ) -> None:
         """Ends a job once; what comes later (a worker that finishes after a cancel) changes nothing."""
         if job.ended_at is None:
-            job.state, job.protection, job.error = state, protection, error
+            job.state, job.result, job.error = state, result, error
             job.data, job.ended_at = b"", self._clock()
             job.touch()
 

@@ -12,7 +12,7 @@ _REPORT_BYTES = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protection:
+class Result:
     """What an engine makes of a photo: the bytes (empty if it has no face, those that came if PMask had protected it
     before), and `pmask.report.Report` as JSON types."""
 
@@ -36,10 +36,10 @@ class Results:
 
     def __init__(self, most: int, lifetime: float, clock: Callable[[], float]) -> None:
         self._most, self._lifetime, self._clock = most, lifetime, clock
-        self._kept: OrderedDict[Key, tuple[float, Protection]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[float, Result]] = OrderedDict()
         self.size = 0
 
-    def get(self, key: Key) -> Protection | None:
+    def get(self, key: Key) -> Result | None:
         """The result, if it is still there."""
         self.sweep()
         if key not in self._kept:
@@ -47,15 +47,15 @@ class Results:
         self._kept.move_to_end(key)
         return self._kept[key][1]
 
-    def put(self, key: Key, protection: Protection) -> None:
+    def put(self, key: Key, result: Result) -> None:
         """Keeps a result, at the cost of older ones. One that is too large for all the room is not kept."""
         self._drop(key)
-        size = _size(protection)
+        size = _size(result)
         if size > self._most:
             return
         while self.size + size > self._most:
             self._drop(next(iter(self._kept)))
-        self._kept[key] = (self._clock(), protection)
+        self._kept[key] = (self._clock(), result)
         self.size += size
 
     def forget_client(self, client_id: str) -> None:
@@ -74,5 +74,5 @@ class Results:
             self.size -= _size(self._kept.pop(key)[1])
 
 
-def _size(protection: Protection) -> int:
-    return len(protection.data) + _REPORT_BYTES
+def _size(result: Result) -> int:
+    return len(result.data) + _REPORT_BYTES

@@ -34,7 +34,7 @@ from localserver.app import DOORMAN, create_app
 from localserver.clients import Clients
 from localserver.config import Config
 from localserver.jobs import EngineStatus
-from localserver.results import Protection
+from localserver.results import Result
 
 EXTENSION = Path(__file__).parents[1] / "extension"
 T = TypeVar("T")
@@ -59,11 +59,11 @@ class Echo:
     def warm(self, *_: object) -> None:
         """Is warm."""
 
-    async def protect(self, data: bytes, *_: object) -> Protection:
+    async def protect(self, data: bytes, *_: object) -> Result:
         """The photo, and a report of one hidden face."""
         face = {"converged": True, "hidden": True, "matched": False, "ssim": 0.97, "verdicts": []}
         report = {"status": "protected", "faces": [face], "seconds": 0.0, "judged": None}
-        return Protection(data=data + b"\0", report=report)
+        return Result(data=data + b"\0", report=report)
 
     async def close(self) -> None:
         """Nothing to end."""

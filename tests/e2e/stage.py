@@ -21,7 +21,7 @@ from localserver.app import DOORMAN, create_app
 from localserver.clients import Clients
 from localserver.config import Config
 from localserver.jobs import EngineStatus
-from localserver.results import Protection
+from localserver.results import Result
 from pmask.errors import Cancelled, PMaskError
 from pmask.options import MaskOptions
 from pmask.report import BARE, Progress, Verdict
@@ -69,7 +69,7 @@ class FakeEngine:
 
     async def protect(
         self, data: bytes, options: MaskOptions, on_progress: Callable[[Progress], None], cancel: asyncio.Event
-    ) -> Protection:
+    ) -> Result:
         self.started += 1
         self.options.append(options)
         end = time.monotonic() + self.seconds
@@ -86,7 +86,7 @@ class FakeEngine:
         found = [box_of(i) for i in range(self.faces)]
         if options.look and found:
             report = {"status": "looked", "faces": [], "found": found, "seconds": 0.1, "judged": None}
-            return Protection(data=b"", report=report)
+            return Result(data=b"", report=report)
         verdicts = [
             verdict.to_json()
             for verdict in (
@@ -101,7 +101,7 @@ class FakeEngine:
         fooled = 3 if any(face["matched"] for face in faces) else 4
         judged = {"recognisers": 4, "fooled": fooled, "unseen": 2, "upload": "Instagram"} if faces else None
         report = {"status": status, "faces": faces, "found": found, "seconds": 0.1, "judged": judged}
-        return Protection(data=mark(data) if faces else b"", report=report)
+        return Result(data=mark(data) if faces else b"", report=report)
 
     async def close(self) -> None:
         pass

@@ -29,8 +29,8 @@ class Engine(FakeEngine):
     """Marks photos, with verdicts as whole as the real engine's."""
 
     async def protect(self, data, options, on_progress, cancel):
-        protection = await super().protect(data, options, on_progress, cancel)
-        for number, face in enumerate(protection.report["faces"]):
+        result = await super().protect(data, options, on_progress, cancel)
+        for number, face in enumerate(result.report["faces"]):
             face["verdicts"] = [
                 Verdict(
                     recogniser=name, in_team=team, upload=upload, angle=angle, threshold=60.0, nearest_other=70.0
@@ -38,8 +38,8 @@ class Engine(FakeEngine):
                 for name, team in (("sface", True), ("dlib", False))
                 for upload, angle in ((BARE, 99.0), ("instagram", 40.0 if number < self.matched else 88.0))
             ]
-        protection.report["warnings"] = ["the gallery is not there"]
-        return protection
+        result.report["warnings"] = ["the gallery is not there"]
+        return result
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from localserver.app import DOORMAN, create_app
 from localserver.clients import Clients
 from localserver.config import Config
 from localserver.jobs import EngineStatus
-from localserver.results import Protection
+from localserver.results import Result
 from pmask.errors import Cancelled
 from pmask.options import MaskOptions
 from pmask.report import Progress
@@ -38,7 +38,7 @@ class Clock:
 
 
 class FakeEngine:
-    """Does what the test says next: a Progress to report, an exception to raise, a Protection to return."""
+    """Does what the test says next: a Progress to report, an exception to raise, a Result to return."""
 
     def __init__(self) -> None:
         self.devices: list[str] | None = None
@@ -46,14 +46,14 @@ class FakeEngine:
         self.closed = False
         self.warmed: list[MaskOptions] = []
         self.status = EngineStatus()
-        self._steps: asyncio.Queue[Progress | Exception | Protection] = asyncio.Queue()
+        self._steps: asyncio.Queue[Progress | Exception | Result] = asyncio.Queue()
 
-    def say(self, step: Progress | Exception | Protection) -> None:
+    def say(self, step: Progress | Exception | Result) -> None:
         self._steps.put_nowait(step)
 
     async def protect(
         self, data: bytes, options: MaskOptions, on_progress: Callable[[Progress], None], cancel: asyncio.Event
-    ) -> Protection:
+    ) -> Result:
         self.taken.append((data, options))
         while True:
             step, stop = asyncio.ensure_future(self._steps.get()), asyncio.ensure_future(cancel.wait())

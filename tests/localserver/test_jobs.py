@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from localserver import jobs
-from localserver.results import Protection
+from localserver.results import Result
 from localserver.serving import SERVER_OPTIONS
 from pmask.errors import OutOfMemory, WeightsUnavailable
 from pmask.images import MAX_BYTES, MAX_PIXELS
@@ -26,8 +26,8 @@ REPORT = {
     "seconds": 1.5,
     "judged": {"recognisers": 4, "fooled": 3, "unseen": 2, "upload": "Instagram"},
 }
-PROTECTED = Protection(data=b"protected bytes", report=REPORT)
-NO_FACE = Protection(data=b"", report={"status": "no_face", "faces": [], "seconds": 0.5, "judged": None})
+PROTECTED = Result(data=b"protected bytes", report=REPORT)
+NO_FACE = Result(data=b"", report={"status": "no_face", "faces": [], "seconds": 0.5, "judged": None})
 
 
 def masking(fraction: float, faces: int | None = 2) -> Progress:
@@ -65,7 +65,7 @@ async def test_a_photo_that_was_protected_before_is_a_200(daemon, photo):
     """The same way as a photo that was protected now: its bytes, unchanged, are what to upload."""
     job = await daemon.post(photo)
     report = {"status": "already_protected", "faces": [], "seconds": 0.1, "judged": None}
-    daemon.engine.say(Protection(data=photo, report=report))
+    daemon.engine.say(Result(data=photo, report=report))
     await daemon.until(job, "done")
     async with daemon.request("GET", f"/v1/jobs/{job}/result") as answer:
         assert (200, photo) == (answer.status, await answer.read())
@@ -76,7 +76,7 @@ async def test_a_photo_that_was_protected_before_is_a_200(daemon, photo):
 async def test_what_nothing_was_done_to_is_never_a_200(daemon, photo, status):
     """Faces that were only looked for, or all left out: no byte may pass for a protected photo."""
     job = await daemon.post(photo, headers={"X-PMask-Options": json.dumps({"look": True})})
-    daemon.engine.say(Protection(data=b"", report={"status": status, "faces": [], "seconds": 0.1, "judged": None}))
+    daemon.engine.say(Result(data=b"", report={"status": status, "faces": [], "seconds": 0.1, "judged": None}))
     await daemon.until(job, "done")
     assert daemon.engine.taken[0][1].look
     async with daemon.request("GET", f"/v1/jobs/{job}/result") as answer:
@@ -93,7 +93,7 @@ async def test_what_a_face_takes_is_told_from_the_last_photos(daemon, photo):
     assert await seconds_per_face() is None
     for seconds in (3.0, 50.0, 5.0):
         job = await daemon.post(photo)
-        daemon.engine.say(Protection(data=b"protected bytes", report=REPORT | {"seconds": seconds}))
+        daemon.engine.say(Result(data=b"protected bytes", report=REPORT | {"seconds": seconds}))
         await daemon.until(job, "done")
     job = await daemon.post(photo)
     daemon.engine.say(NO_FACE)
@@ -239,7 +239,7 @@ async def test_one_failure_does_not_stop_the_queue(daemon, photo):
 async def test_a_report_that_is_none_does_not_stop_the_queue(daemon, photo, report):
     """The daemon would go on to answer, and protect nothing."""
     first, second = await daemon.post(photo), await daemon.post(photo)
-    daemon.engine.say(Protection(data=b"protected bytes", report=report))
+    daemon.engine.say(Result(data=b"protected bytes", report=report))
     daemon.engine.say(PROTECTED)
     await asyncio.wait_for(daemon.until(first, "failed"), 10)
     await asyncio.wait_for(daemon.until(second, "done"), 10)
@@ -429,7 +429,7 @@ async def test_the_queue_is_bounded_in_bytes(make_daemon, photo):
     daemon = await (await make_daemon(queue_bytes=len(photo) + 100)).pair()
     job = await daemon.post(photo)
     assert (429, "queue_full") == await daemon.refusal("POST", "/v1/jobs", data=photo)
-    daemon.engine.say(Protection(data=b"x" * 200, report=REPORT))
+    daemon.engine.say(Result(data=b"x" * 200, report=REPORT))
     await daemon.until(job, "done")
     assert (429, "queue_full") == await daemon.refusal("POST", "/v1/jobs", data=photo)
     async with daemon.request("DELETE", f"/v1/jobs/{job}") as answer:

@@ -10,7 +10,7 @@ import pytest
 import localserver
 from localserver.jobs import EngineStatus
 from localserver.metrics import METRICS, Metrics
-from localserver.results import Protection
+from localserver.results import Result
 from pmask.errors import OutOfMemory
 
 ROOT = Path(localserver.__file__).resolve().parent.parent
@@ -48,7 +48,7 @@ async def test_the_numbers_are_those_of_what_happened(make_daemon, photo, clock)
     job = await daemon.post(photo)
     await daemon.until(job, "running")
     clock.now += 2
-    daemon.engine.say(Protection(data=b"bytes", report=REPORT))
+    daemon.engine.say(Result(data=b"bytes", report=REPORT))
     await daemon.until(job, "done")
     await daemon.post(photo)
     failed = await daemon.post(photo, headers={"X-PMask-Options": '{"seed": 1}'})

@@ -16,7 +16,7 @@ from localserver.app import _summary, create_app
 from localserver.clients import CODE_ALPHABET, CODE_LIFETIME, PAGE_LIFETIME, WRONG_PER_CODE, WRONG_PER_MINUTE, Clients
 from localserver.config import DEFAULT_PORT, Config
 from localserver.page import FILES
-from localserver.results import Protection
+from localserver.results import Result
 from pmask import errors as pmask_errors
 from pmask.errors import PMaskError
 from pmask.report import BARE, Status, Verdict, tally
@@ -107,7 +107,7 @@ def test_the_summarys_keys_are_the_documents():
     face = {"hidden": True, "matched": True, "converged": True, "ssim": 0.97}
     verdict = Verdict(recogniser="dlib", in_team=False, upload=BARE, angle=30.0, threshold=22.0, nearest_other=24.0)
     report = {"status": "protected", "faces": [face], "seconds": 1.0, "judged": tally([[verdict]])}
-    assert set(json.loads(_summary(Protection(data=b"", report=report)))) in documented
+    assert set(json.loads(_summary(Result(data=b"", report=report)))) in documented
     assert set(report["judged"]) in documented
 
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from localserver.results import Key, Protection, Results
+from localserver.results import Key, Result, Results
 
 REPORT = {"status": "protected", "faces": [], "seconds": 1.5, "judged": None}
-PROTECTED = Protection(data=b"protected bytes", report=REPORT)
+PROTECTED = Result(data=b"protected bytes", report=REPORT)
 ROOM = 3 * 8192
 """For two results and a little."""
 
@@ -58,7 +58,7 @@ async def test_what_may_come_out_better_is_made_anew(daemon, photo):
     """The person plugs the disk with the gallery in, and sends the photo again."""
     for passing in (True, False):
         job = await daemon.post(photo)
-        daemon.engine.say(Protection(data=b"protected bytes", report=REPORT | {"passing": passing}))
+        daemon.engine.say(Result(data=b"protected bytes", report=REPORT | {"passing": passing}))
         await daemon.until(job, "done")
     await daemon.post(photo)
     assert 2 == len(daemon.engine.taken)
@@ -128,13 +128,13 @@ def test_the_room_is_bounded_and_the_least_used_goes_first(clock):
     for number in range(2):
         results.put(key(number), PROTECTED)
     assert PROTECTED == results.get(key(0))
-    results.put(key(2), Protection(data=b"x" * 8000, report=REPORT))
+    results.put(key(2), Result(data=b"x" * 8000, report=REPORT))
     assert [True, False, True] == [results.get(key(number)) is not None for number in range(3)]
-    results.put(key(3), Protection(data=b"x" * ROOM, report=REPORT))
+    results.put(key(3), Result(data=b"x" * ROOM, report=REPORT))
     assert results.get(key(3)) is None
     assert ROOM >= results.size > 0
     for number in range(3):
-        results.put(key(0), Protection(data=b"y" * number, report=REPORT))
+        results.put(key(0), Result(data=b"y" * number, report=REPORT))
     results.forget_client("c")
     assert 0 == results.size
 
