@@ -21,7 +21,7 @@ import numpy.typing as npt
 from pmask.degradations import BARE, LEVELS, degrade
 from pmask.errors import BadOption, PMaskError
 from pmask.evaluation.matching import Shots, outranked
-from pmask.evaluation.people import Person, Photo, find_people
+from pmask.evaluation.people import PhotoFile, Subject, find_people
 from pmask.files import replacing
 from pmask.folders import cache_dir
 from pmask.marks import code_mark
@@ -49,12 +49,12 @@ class Folder:
     """The photos of a folder, person by person. photos (n), people (n): whose each is. probes (n): whether there is
     another photo of the person, so that it can be recognised at all."""
 
-    photos: tuple[Photo, ...]
+    photos: tuple[PhotoFile, ...]
     people: npt.NDArray[np.str_]
     probes: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, people: Sequence[Person]) -> Folder:
+    def of(cls, people: Sequence[Subject]) -> Folder:
         """From who is in it. Raises BadOption where nobody has two photos."""
         names = np.array([person.name for person in people for _ in person.photos], dtype=np.str_)
         several = np.array([len(person.photos) > 1 for person in people for _ in person.photos], dtype=bool)
@@ -186,7 +186,7 @@ class _Shelf:
         self.rows: dict[str, Embeddings] = self._read()
         self._saved = len(self.rows)
 
-    def stacked(self, photos: Sequence[Photo]) -> Embeddings:
+    def stacked(self, photos: Sequence[PhotoFile]) -> Embeddings:
         """(photos, dim)."""
         rows = [self.rows[photo.digest] for photo in photos]
         return np.array(rows, np.float32).reshape(len(rows), self._dim)
@@ -210,7 +210,7 @@ class _Shelf:
             return {}  # it can be made again
 
 
-def _look(photos: Sequence[Photo], shelves: dict[tuple[str, str], _Shelf], device: str, on_photo: OnPhoto) -> None:
+def _look(photos: Sequence[PhotoFile], shelves: dict[tuple[str, str], _Shelf], device: str, on_photo: OnPhoto) -> None:
     """Fills the shelves with what they lack of ``photos``."""
     from pmask.protect import Protector
 
@@ -229,7 +229,7 @@ def _look(photos: Sequence[Photo], shelves: dict[tuple[str, str], _Shelf], devic
         _save(shelves)
 
 
-def _batches(photos: Sequence[Photo]) -> Iterator[tuple[int, Sequence[Photo]]]:
+def _batches(photos: Sequence[PhotoFile]) -> Iterator[tuple[int, Sequence[PhotoFile]]]:
     for start in range(0, len(photos), PHOTOS_AT_ONCE):
         batch = photos[start : start + PHOTOS_AT_ONCE]
         yield start + len(batch), batch
@@ -240,7 +240,7 @@ def _save(shelves: dict[tuple[str, str], _Shelf]) -> None:
         shelf.save()
 
 
-def _embed(photos: Sequence[Photo], shelves: dict[tuple[str, str], _Shelf], protector: Protector) -> None:
+def _embed(photos: Sequence[PhotoFile], shelves: dict[tuple[str, str], _Shelf], protector: Protector) -> None:
     import torch
 
     frames = {photo.digest: _frame(photo, protector) for photo in photos}
@@ -260,7 +260,7 @@ def _embed(photos: Sequence[Photo], shelves: dict[tuple[str, str], _Shelf], prot
             shelf.rows.update((digest, empty) for digest, frame in frames.items() if frame is None)
 
 
-def _frame(photo: Photo, protector: Protector) -> Tensor | None:
+def _frame(photo: PhotoFile, protector: Protector) -> Tensor | None:
     """The face frame (1, 3, FRAME_SIZE, FRAME_SIZE) of the face that the photo is about, rounded to 8 bits. In a photo
     that cannot be read, there is none."""
     import torch

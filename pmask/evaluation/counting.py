@@ -13,7 +13,7 @@ from pmask.errors import NoFace, PMaskError
 from pmask.evaluation import matching, quality
 from pmask.evaluation.intruders import Intruder
 from pmask.evaluation.matching import FALSE_MATCHES, Share, Shots
-from pmask.evaluation.people import Photo, Split
+from pmask.evaluation.people import PhotoFile, Split
 from pmask.evaluation.results import Census, Figures, Links, Masked, Nearest, Results, Row, Spread, Threshold
 from pmask.evaluation.settings import Settings
 from pmask.evaluation.work import AS_DELIVERED, Done, Kept, Protected, Recipe
@@ -66,7 +66,7 @@ class Count:
         )
 
     def _shots(
-        self, intruder: Intruder, photos: Iterable[tuple[str, Photo]], pipeline: str, protected: bool, dim: int = 0
+        self, intruder: Intruder, photos: Iterable[tuple[str, PhotoFile]], pipeline: str, protected: bool, dim: int = 0
     ) -> Shots:
         """The embeddings of (person, photo), bare or protected, behind a pipeline. dim: their width where none of the
         photos shows a face."""
@@ -81,7 +81,7 @@ class Count:
         return Shots.of(rows, dim)
 
     @property
-    def _mine(self) -> list[tuple[str, Photo]]:
+    def _mine(self) -> list[tuple[str, PhotoFile]]:
         return [(person.name, photo) for person in self.parts.chosen for photo in person.gallery]
 
     def _judged(self, intruder: Intruder) -> tuple[list[Row], Links, list[Nearest], Threshold]:
@@ -177,7 +177,7 @@ class Count:
         others = [photo for person in parts.others for photo in person.photos]
         probes = [photo for person in parts.chosen for photo in person.probes]
 
-        def lost(photos: Sequence[Photo]) -> int:
+        def lost(photos: Sequence[PhotoFile]) -> int:
             return sum(self.kept.face(self.recipe.look(photo.digest))[1] is None for photo in photos)
 
         return Census(

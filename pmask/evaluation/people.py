@@ -20,7 +20,7 @@ EVERY_SET = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Photo:
+class PhotoFile:
     """One file. source: the set it came from, the name of its person's parent folder. digest: SHA-256 of its bytes."""
 
     path: Path
@@ -29,11 +29,11 @@ class Photo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Person:
+class Subject:
     """name is normalised; photos are sorted by path, no two with the same bytes."""
 
     name: str
-    photos: tuple[Photo, ...]
+    photos: tuple[PhotoFile, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,8 @@ class Chosen:
     left_out: how many more photos there are, which are neither probes nor in the gallery."""
 
     name: str
-    probes: tuple[Photo, ...]
-    gallery: tuple[Photo, ...]
+    probes: tuple[PhotoFile, ...]
+    gallery: tuple[PhotoFile, ...]
     left_out: int
 
 
@@ -52,16 +52,16 @@ class Split:
     """chosen: people whose gallery photos are protected; others: people whose photos are in the gallery as they are."""
 
     chosen: tuple[Chosen, ...]
-    others: tuple[Person, ...]
+    others: tuple[Subject, ...]
 
     @property
-    def bare(self) -> list[Photo]:
+    def bare(self) -> list[PhotoFile]:
         """Every photo that is needed unprotected: probes, and the whole gallery for the baseline."""
         kept = [photo for person in self.others for photo in person.photos]
         return kept + [photo for person in self.chosen for photo in (*person.probes, *person.gallery)]
 
     @property
-    def protected(self) -> list[Photo]:
+    def protected(self) -> list[PhotoFile]:
         """The photos that are to be protected."""
         return [photo for person in self.chosen for photo in person.gallery]
 
@@ -77,7 +77,7 @@ def same_names(pairs: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def find_people(folder: Path, same: Sequence[tuple[str, str]] = ()) -> list[Person]:
+def find_people(folder: Path, same: Sequence[tuple[str, str]] = ()) -> list[Subject]:
     """Everyone in ``folder``, sorted by name: a person is a folder that directly holds photos, or a photo of a folder
     called DISTRACTORS. One name in two sets is one person, and so are two names of ``same``, who get the second's.
 
@@ -85,7 +85,7 @@ def find_people(folder: Path, same: Sequence[tuple[str, str]] = ()) -> list[Pers
     """
     if not folder.is_dir():
         raise BadOption(f"--faces {folder} is no folder; name one that holds a folder of photos for each person")
-    found: dict[str, dict[str, Photo]] = defaultdict(dict)
+    found: dict[str, dict[str, PhotoFile]] = defaultdict(dict)
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in PHOTO_SUFFIXES or not path.is_file() or path.name.startswith("."):
             continue
@@ -94,7 +94,7 @@ def find_people(folder: Path, same: Sequence[tuple[str, str]] = ()) -> list[Pers
         source = DISTRACTORS if alone else path.parent.parent.name
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         # a second copy of a photo could be a probe and in the gallery at once
-        found[name].setdefault(digest, Photo(path=path, source=source, digest=digest))
+        found[name].setdefault(digest, PhotoFile(path=path, source=source, digest=digest))
     if not found:
         raise BadOption(f"--faces {folder} holds no photos; it must hold a folder of photos for each person")
     for names in same:
@@ -102,7 +102,7 @@ def find_people(folder: Path, same: Sequence[tuple[str, str]] = ()) -> list[Pers
         if first == second or not {first, second} <= set(found):
             raise BadOption(f"--same {'='.join(names)} must be two different names of people in {folder}")
         found[second] = found.pop(first) | found[second]
-    return [Person(name=name, photos=tuple(photos.values())) for name, photos in sorted(found.items())]
+    return [Subject(name=name, photos=tuple(photos.values())) for name, photos in sorted(found.items())]
 
 
 def normalised(name: str) -> str:
@@ -112,7 +112,7 @@ def normalised(name: str) -> str:
 
 
 def split(
-    people: Sequence[Person],
+    people: Sequence[Subject],
     *,
     count: int,
     probes: int,
@@ -144,11 +144,11 @@ def split(
     return Split(chosen=tuple(chosen.values()), others=tuple(rest))
 
 
-def _of(person: Person, source: str) -> list[Photo]:
+def _of(person: Subject, source: str) -> list[PhotoFile]:
     return [photo for photo in person.photos if source in (EVERY_SET, photo.source)]
 
 
-def _draw(person: Person, probes: int, photos: int | None, source: str, seed: int) -> Chosen:
+def _draw(person: Subject, probes: int, photos: int | None, source: str, seed: int) -> Chosen:
     mine = _of(person, source)
     random.Random(f"photos {seed} {person.name}").shuffle(mine)
     gallery = mine[probes:] if photos is None else mine[probes : probes + photos]

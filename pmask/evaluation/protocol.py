@@ -21,7 +21,7 @@ from pmask.errors import BadOption
 from pmask.evaluation import quality
 from pmask.evaluation.counting import Count
 from pmask.evaluation.intruders import catalogue, judges
-from pmask.evaluation.people import Photo, Split, find_people, split
+from pmask.evaluation.people import PhotoFile, Split, find_people, split
 from pmask.evaluation.results import Results
 from pmask.evaluation.settings import TARGETS, Settings
 from pmask.evaluation.work import Crew, Done, Errand, Kept, Recipe
@@ -102,7 +102,7 @@ def _recipe(settings: Settings, parts: Split) -> Recipe:
     )
 
 
-def _targets(settings: Settings, parts: Split) -> tuple[Photo, ...]:
+def _targets(settings: Settings, parts: Split) -> tuple[PhotoFile, ...]:
     """Photos of TARGETS other people, one each, for a method that leads towards some. Raises BadOption."""
     if not isinstance(settings.search, Baseline) or not settings.search.needs_others:
         return ()
@@ -113,7 +113,7 @@ def _targets(settings: Settings, parts: Split) -> tuple[Photo, ...]:
     return tuple(person.photos[0] for person in drawn)
 
 
-def _albums(parts: Split) -> dict[str, tuple[Photo, ...]]:
+def _albums(parts: Split) -> dict[str, tuple[PhotoFile, ...]]:
     """The other photos that each person protects, by the digest of the one at hand. Probes are not among them."""
     return {
         photo.digest: tuple(other for other in person.gallery if other is not photo)

@@ -34,7 +34,7 @@ from pmask.baselines.protector import BaselineProtector
 from pmask.errors import OutOfMemory, PMaskError
 from pmask.evaluation import pipelines, quality
 from pmask.evaluation.intruders import Intruder, Recognise, Vector, recognise
-from pmask.evaluation.people import Photo
+from pmask.evaluation.people import PhotoFile
 from pmask.faces import Box, Detector, Face, central, load_detector
 from pmask.files import replacing
 from pmask.images import RGB, decode
@@ -75,10 +75,10 @@ class Recipe:
     options: MaskOptions
     device: str
     threads: int = 1
-    albums: Mapping[str, tuple[Photo, ...]] = field(default_factory=dict)
-    others: tuple[Photo, ...] = ()
+    albums: Mapping[str, tuple[PhotoFile, ...]] = field(default_factory=dict)
+    others: tuple[PhotoFile, ...] = ()
 
-    def album(self, photo: Photo) -> tuple[Photo, ...]:
+    def album(self, photo: PhotoFile) -> tuple[PhotoFile, ...]:
         """The person's other photos (D_l of Eq. 4)."""
         return self.albums.get(photo.digest, ())
 
@@ -97,7 +97,7 @@ class Recipe:
 class Errand:
     """One photo's share of the work. protect: whether it is to be protected, or only looked at as it is."""
 
-    photo: Photo
+    photo: PhotoFile
     protect: bool
 
 
@@ -192,7 +192,7 @@ class Kept:
         lpips = "" if quality.lpips_unavailable() else "-lpips"
         return f"{code_mark('evaluation/quality', 'evaluation/pipelines', 'ssim', 'views')}{lpips}"
 
-    def protected(self, photo: Photo, recipe: Recipe) -> Protected | None:
+    def protected(self, photo: PhotoFile, recipe: Recipe) -> Protected | None:
         """The photo as the recipe protects it, None when that was not done yet."""
         if recipe.search is None:
             return Protected(photo.path, photo.digest, None)
@@ -203,7 +203,7 @@ class Kept:
             return None
         return Protected(path, known["sha256"], known["report"])
 
-    def keep_protected(self, photo: Photo, recipe: Recipe, data: bytes, report: dict[str, Any]) -> Protected:
+    def keep_protected(self, photo: PhotoFile, recipe: Recipe, data: bytes, report: dict[str, Any]) -> Protected:
         """Writes the protected file, then its record: where there is a record, the file is whole."""
         path, digest = self._path(photo, recipe), hashlib.sha256(data).hexdigest()
         record = {"photo": str(photo.path), "sha256": digest, "report": report, "settings": _settings(recipe)}
@@ -211,7 +211,7 @@ class Kept:
         _write(path.with_suffix(".json"), json.dumps(record, indent=1).encode())
         return Protected(path, digest, report)
 
-    def _path(self, photo: Photo, recipe: Recipe) -> Path:
+    def _path(self, photo: PhotoFile, recipe: Recipe) -> Path:
         album = sorted(other.digest for other in recipe.album(photo))
         mark = hashlib.sha256(json.dumps([photo.digest, album, _settings(recipe)]).encode()).hexdigest()
         return self._files / f"{mark[:24]}{photo.path.suffix.lower()}"
@@ -272,7 +272,7 @@ class Worker:
         others = [photo.path for photo in self.recipe.others]
         return BaselineProtector(self.recipe.search, device=self.recipe.device, others=others)
 
-    def _protect(self, photo: Photo, data: bytes) -> Protection:
+    def _protect(self, photo: PhotoFile, data: bytes) -> Protection:
         if isinstance(self.recipe.search, Baseline):
             return self._baseline.protect(data, self.recipe.options)
         return self._protector.protect(data, self.recipe.options, gallery=self._gallery(photo))
@@ -336,7 +336,7 @@ class Worker:
             done.measured += 1
         return done
 
-    def _gallery(self, photo: Photo) -> dict[str, Embeddings]:
+    def _gallery(self, photo: PhotoFile) -> dict[str, Embeddings]:
         """The faces of the person's other photos, as PMask's own detector and team see them."""
         album, team = self.recipe.album(photo), self.recipe.options.team
         for other in album:
