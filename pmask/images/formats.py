@@ -12,7 +12,7 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -198,54 +198,33 @@ def way_of(image: Image.Image, data: bytes, pixels: Pixels, exif: bytes | None, 
     """How ``data``, opened as ``image``, was made. exif: what goes on of it; choice: of what else stands beside pixels
     (metadata.CHOICES)."""
     kind = "JPEG" if image.format == "MPO" else str(image.format)
+    way = _WAYS.get(kind, _plain_way)(image, data, pixels, choice)
     options: dict[str, Any] = {"format": kind}
-    for name in ("icc_profile", "dpi"):
+    for name in () if kind == "PNG" else ("icc_profile", "dpi"):  # a PNG's are among its chunks
         if value := image.info.get(name):
             options[name] = value
     if kind != "BMP" and exif:
         options["exif"] = exif
     if pixels.key is not None:
         options["transparency"] = pixels.key
-    lossy, matched, refined, chunks, signal = True, None, False, b"", _SRGB
     if frames(image) > 1 and image.format in ANIMATED:
         options["save_all"] = True
         if image.info.get("loop") is not None:
             options["loop"] = image.info["loop"]
-    if isinstance(image, JpegImagePlugin.JpegImageFile):
-        options |= _jpeg_options(image, data, choice)
-        refined = options["qtables"] != image.quantization
-    elif kind == "WEBP":
-        kinds = {name for name, _ in _riff_chunks(data)}
-        lossy = b"VP8 " in kinds
-        options |= {} if lossy else {"lossless": True, "exact": True}
-        options |= {"allow_mixed": True} if {b"VP8 ", b"VP8L"} <= kinds else {}
-    elif kind == "TIFF":
-        compression = image.info.get("compression")
-        options |= {"compression": "tiff_lzw" if compression in _FAX else compression} | _tiff_tags(image)
-        lossy = options["compression"] == "jpeg"
-    elif kind == "PNG":
-        wanted = _PNG_LOOK + (_PNG_TEXT if choice == "keep" else ())
-        kept = (whole for name, whole in _png_chunks(data) if name in wanted and _goes_on(name, whole[8:-4]))
-        chunks = b"".join(kept)
-        options = {name: value for name, value in options.items() if name not in {"icc_profile", "dpi"}}
-        lossy = pixels.palette is not None
-    elif kind == "HEIF":
-        options["chroma"] = image.info.get("chroma", 420)
-        said = image.info.get("nclx_profile") or {}
-        names = ("color_primaries", "transfer_characteristics")
-        options |= {name: said[name] for name in names if said.get(name, _UNSAID) != _UNSAID}
-    elif kind == "AVIF":
-        options["subsampling"], signal = _av1_config(data)[0], _signal(data)
-    else:
-        lossy = pixels.palette is not None
-    if lossy and kind not in {"JPEG", "PNG", "GIF", "BMP"}:
+    matched = None
+    if way.lossy and kind not in {"JPEG", "PNG", "GIF", "BMP"}:
         beside = (image.info.get("icc_profile"), image.info.get("exif"), image.info.get("xmp"))
         gone = sum(len(part) for part in beside if isinstance(part, bytes)) + _left_bytes(kind, data)
         matched = max(1, len(data) - gone)
-    return Way(options=options, lossy=lossy, matched=matched, refined=refined, chunks=chunks, signal=signal)
+    return replace(way, options=options | way.options, matched=matched)
 
 
-def _jpeg_options(image: JpegImagePlugin.JpegImageFile, data: bytes, choice: str) -> dict[str, Any]:
+def _plain_way(image: Image.Image, data: bytes, pixels: Pixels, choice: str) -> Way:
+    return Way(options={}, lossy=pixels.palette is not None)
+
+
+def _jpeg_way(image: Image.Image, data: bytes, pixels: Pixels, choice: str) -> Way:
+    assert isinstance(image, JpegImagePlugin.JpegImageFile)
     progressive = bool(image.info.get("progressive"))
     tables = {  # the first is of brightness
         number: table if number else [_refined(*pair) for pair in zip(table, _fine_steps(), strict=True)]
@@ -262,7 +241,47 @@ def _jpeg_options(image: JpegImagePlugin.JpegImageFile, data: bytes, choice: str
     comment = image.info.get("comment")
     if choice != "strip" and comment and metadata.may_go_on(comment):
         options["comment"] = comment
-    return options
+    return Way(options=options, lossy=True, refined=tables != image.quantization)
+
+
+def _webp_way(image: Image.Image, data: bytes, pixels: Pixels, choice: str) -> Way:
+    kinds = {name for name, _ in _riff_chunks(data)}
+    lossy = b"VP8 " in kinds
+    options = {} if lossy else {"lossless": True, "exact": True}
+    return Way(options=options | ({"allow_mixed": True} if {b"VP8 ", b"VP8L"} <= kinds else {}), lossy=lossy)
+
+
+def _tiff_way(image: Image.Image, data: bytes, pixels: Pixels, choice: str) -> Way:
+    compression = image.info.get("compression")
+    compression = "tiff_lzw" if compression in _FAX else compression
+    return Way(options={"compression": compression} | _tiff_tags(image), lossy=compression == "jpeg")
+
+
+def _png_way(image: Image.Image, data: bytes, pixels: Pixels, choice: str) -> Way:
+    wanted = _PNG_LOOK + (_PNG_TEXT if choice == "keep" else ())
+    kept = (whole for name, whole in _png_chunks(data) if name in wanted and _goes_on(name, whole[8:-4]))
+    return Way(options={}, lossy=pixels.palette is not None, chunks=b"".join(kept))
+
+
+def _heif_way(image: Image.Image, data: bytes, pixels: Pixels, choice: str) -> Way:
+    said = image.info.get("nclx_profile") or {}
+    names = ("color_primaries", "transfer_characteristics")
+    options = {name: said[name] for name in names if said.get(name, _UNSAID) != _UNSAID}
+    return Way(options=options | {"chroma": image.info.get("chroma", 420)}, lossy=True)
+
+
+def _avif_way(image: Image.Image, data: bytes, pixels: Pixels, choice: str) -> Way:
+    return Way(options={"subsampling": _av1_config(data)[0]}, lossy=True, signal=_signal(data))
+
+
+_WAYS: dict[str, Callable[[Image.Image, bytes, Pixels, str], Way]] = {
+    "AVIF": _avif_way,
+    "HEIF": _heif_way,
+    "JPEG": _jpeg_way,
+    "PNG": _png_way,
+    "TIFF": _tiff_way,
+    "WEBP": _webp_way,
+}
 
 
 @functools.cache
