@@ -339,62 +339,119 @@ ROUTES = (
 OPEN = ("GET /v1/health", "POST /v1/pair", "GET /")
 
 
+@dataclass
+class Draft:
+    """A request to be. lines: its head, but for the first and Host."""
+
+    draw: random.Random
+    route: str
+    host: str
+    token: str
+    lines: list[str]
+    body: bytes = b""
+
+    def junk(self) -> str:
+        """Some text that no path, code or token is."""
+        letters = "abcdefghijklmnopqrstuvwxyz0123456789-_./%"
+        return "".join(self.draw.choices(letters, k=self.draw.randint(1, 60)))
+
+    def to_bytes(self) -> bytes:
+        """As it is sent."""
+        if self.body and not any(line.startswith("Content-Length") for line in self.lines):
+            self.lines.append(f"Content-Length: {len(self.body)}")
+        head = [f"{self.route} HTTP/1.1", f"Host: {self.host}", *self.lines, "", ""]
+        return "\r\n".join(head).encode("latin-1") + self.body
+
+
+def _host(to: Draft) -> None:
+    port = to.host.rpartition(":")[2]
+    to.route = to.draw.choice(ROUTES + OPEN)
+    to.host = to.draw.choice(
+        ["evil.example", f"evil.example:{port}", f"0.0.0.0:{port}", "localhost", f"[::1]:{port}", f"127.1:{port}"]
+    )
+
+
+def _origin(to: Draft) -> None:
+    to.route = to.draw.choice(ROUTES + OPEN)
+    origins = ["https://evil.example", "null", f"http://{to.host}", "file://", f"{EXTENSION}.evil.example", EXTENSION]
+    to.lines.append(f"Origin: {to.draw.choice(origins if to.route in ROUTES else origins[:-1])}")
+
+
+def _site(to: Draft) -> None:
+    to.route = to.draw.choice(ROUTES + OPEN)
+    to.lines.append(f"Sec-Fetch-Site: {to.draw.choice(['cross-site', 'same-site', to.junk()])}")
+
+
+def _token(to: Draft) -> None:
+    wrong = [to.token[:-1], to.token + "A", to.token.swapcase(), to.junk(), "", "A" * 43]
+    to.lines = [f"Authorization: {to.draw.choice(['Bearer', 'Basic', 'bearer'])} {to.draw.choice(wrong)}"]
+
+
+def _path(to: Draft) -> None:
+    method = to.draw.choice(["GET", "POST", "PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "HEAD", "CONNECT"])
+    to.route = f"{method} /{to.draw.choice(['', 'v1/', 'page/', '../', 'v1/jobs/', '%2e%2e/', '/'])}x{to.junk()}"
+    to.lines = to.lines if to.draw.random() < 0.5 else []
+
+
+def _body(to: Draft) -> None:
+    to.route = "POST /v1/jobs"
+    noise = to.draw.randbytes(2000)
+    to.body = to.draw.choice([b"", b"GIF89a", b"\xff\xd8\xff" + noise[:500], noise, b"<svg/>"])
+    if to.draw.random() < 0.3:
+        wrong = ["[", "{}x", '{"delta": NaN}', '{"team": 1}', "[" * 5000]
+        to.lines.append("X-PMask-Options: " + to.draw.choice(wrong))
+
+
+def _code(to: Draft) -> None:
+    to.route, to.lines = "POST /v1/pair", []
+    to.body = json.dumps({"code": to.junk(), "name": "x"}).encode()[: to.draw.choice([5, 5000])]
+
+
+def _oversize(to: Draft) -> None:
+    to.route = to.draw.choice(["POST /v1/jobs", "POST /v1/pair"])
+    to.lines.append(f"Content-Length: {to.draw.choice([60_000_000, 10**12, 10**19])}")
+
+
+def _head(to: Draft) -> None:
+    to.lines.append(f"X-Long: {'x' * to.draw.choice([70_000, 200_000])}")
+
+
+def _twice(to: Draft) -> None:
+    more = {"Host": [f"Host: {to.host}"], "Origin": [f"Origin: {EXTENSION}"] * 2, "Authorization": to.lines}
+    to.lines = [*to.lines, *more[to.draw.choice([*more])]]
+
+
+def _smuggle(to: Draft) -> None:
+    to.route, to.body = "POST /v1/jobs", b"0\r\n\r\nGET /v1/options"
+    to.lines += ["Content-Length: 5", "Transfer-Encoding: chunked"]
+
+
+KINDS: dict[str, Callable[[Draft], None]] = {
+    "host": _host,
+    "origin": _origin,
+    "site": _site,
+    "token": _token,
+    "path": _path,
+    "body": _body,
+    "code": _code,
+    "oversize": _oversize,
+    "head": _head,
+    "twice": _twice,
+    "smuggle": _smuggle,
+}
+NOISE = "noise"
+"""No request at all."""
+
+
 def hostile_request(draw: random.Random, kind: str, port: int, token: str) -> bytes:
     """The bytes of one request that must be refused."""
-    route = draw.choice(ROUTES)
-    host, lines, body = f"127.0.0.1:{port}", [], b""
+    if kind == NOISE:
+        noise = [draw.randbytes(300), b"\0" * 300, b"GET\r\n\r\n", b"\x16\x03\x01" + draw.randbytes(200)]
+        return draw.choice(noise) + b"\r\n\r\n"
     bearer = f"Authorization: Bearer {token}"
-    junk = "".join(draw.choices("abcdefghijklmnopqrstuvwxyz0123456789-_./%", k=draw.randint(1, 60)))
-    if kind == "host":
-        route, lines = draw.choice(ROUTES + OPEN), [bearer]
-        host = draw.choice(
-            ["evil.example", f"evil.example:{port}", f"0.0.0.0:{port}", "localhost", f"[::1]:{port}", f"127.1:{port}"]
-        )
-    elif kind == "origin":
-        route = draw.choice((*ROUTES, *OPEN))
-        origins = ["https://evil.example", "null", f"http://{host}", "file://", f"{EXTENSION}.evil.example", EXTENSION]
-        origin = draw.choice(origins if route in ROUTES else origins[:-1])
-        lines = [bearer, f"Origin: {origin}"]
-    elif kind == "site":
-        lines = [bearer, f"Sec-Fetch-Site: {draw.choice(['cross-site', 'same-site', junk])}"]
-        route = draw.choice(ROUTES + OPEN)
-    elif kind == "token":
-        wrong = [token[:-1], token + "A", token.swapcase(), junk, "", "A" * 43]
-        lines = [f"Authorization: {draw.choice(['Bearer', 'Basic', 'bearer'])} {draw.choice(wrong)}"]
-    elif kind == "path":
-        method = draw.choice(["GET", "POST", "PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "HEAD", "CONNECT"])
-        route = f"{method} /{draw.choice(['', 'v1/', 'page/', '../', 'v1/jobs/', '%2e%2e/', '/'])}x{junk}"
-        lines = [bearer] if draw.random() < 0.5 else []
-    elif kind == "body":
-        route, lines = "POST /v1/jobs", [bearer]
-        body = draw.choice([b"", b"GIF89a", b"\xff\xd8\xff" + draw.randbytes(500), draw.randbytes(2000), b"<svg/>"])
-        if draw.random() < 0.3:
-            lines += ["X-PMask-Options: " + draw.choice(["[", "{}x", '{"delta": NaN}', '{"team": 1}', "[" * 5000])]
-    elif kind == "code":
-        route = "POST /v1/pair"
-        body = json.dumps({"code": junk, "name": "x"}).encode()[: draw.choice([5, 5000])]
-    elif kind == "oversize":
-        route, lines = draw.choice(["POST /v1/jobs", "POST /v1/pair"]), [bearer]
-        lines += [f"Content-Length: {draw.choice([60_000_000, 10**12, 10**19])}"]
-    elif kind == "head":
-        lines = [bearer, f"X-Long: {'x' * draw.choice([70_000, 200_000])}"]
-    elif kind == "twice":
-        name = draw.choice(["Host", "Origin", "Authorization"])
-        lines = [bearer, *{"Host": [f"Host: {host}"], "Origin": [f"Origin: {EXTENSION}"] * 2}.get(name, [bearer])]
-    elif kind == "smuggle":
-        lines, body = [bearer, "Content-Length: 5", "Transfer-Encoding: chunked"], b"0\r\n\r\nGET /v1/options"
-        route = "POST /v1/jobs"
-    else:
-        return draw.choice(
-            [draw.randbytes(300), b"\0" * 300, b"GET\r\n\r\n", b"\x16\x03\x01" + draw.randbytes(200)]
-        ) + (b"\r\n\r\n")
-    if body and not any(line.startswith("Content-Length") for line in lines):
-        lines.append(f"Content-Length: {len(body)}")
-    head = [f"{route} HTTP/1.1", f"Host: {host}", *lines, "", ""]
-    return "\r\n".join(head).encode("latin-1") + body
-
-
-KINDS = ("host", "origin", "site", "token", "path", "body", "code", "oversize", "head", "twice", "smuggle", "noise")
+    draft = Draft(draw=draw, route=draw.choice(ROUTES), host=f"127.0.0.1:{port}", token=token, lines=[bearer])
+    KINDS[kind](draft)
+    return draft.to_bytes()
 
 
 async def _drip(port: int, draw: random.Random) -> None:
@@ -414,49 +471,57 @@ async def _drip(port: int, draw: random.Random) -> None:
         await asyncio.sleep(0.5)
 
 
+async def _attack(args: argparse.Namespace, port: int, token: str, said: Counter[tuple[str, int | None]]) -> None:
+    """All hostile requests, 32 at a time. said: counts each kind's answers, None for a closed connection."""
+    draw = random.Random(args.seed)
+    kinds = [*KINDS, NOISE]
+    queue = iter(range(args.requests))
+
+    async def attacker() -> None:
+        for number in queue:
+            kind = kinds[number % len(kinds)]
+            said[kind, await _raw(port, hostile_request(draw, kind, port, token), end=kind == NOISE)] += 1
+
+    slow = [asyncio.create_task(_drip(port, draw)) for _ in range(args.slow)]
+    await asyncio.gather(*(attacker() for _ in range(32)))
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
+
+
 async def hostile(args: argparse.Namespace) -> bool:
     """None is admitted (a status below 400), none crashes (a status from 500), and a client is served meanwhile."""
     async with running("--protector", "stress_daemon:Echo", "--cache-bytes", "0", *args.flags) as (daemon, session):
         client = await daemon.pair(session, "honest")
         photo = next(photos(1, 1))
         await client.protect(photo)
-        draw = random.Random(args.seed)
         before = await client.metric("pmask_resident_bytes"), await client.metric("pmask_descriptors")
-        counts: Counter[tuple[str, int | None]] = Counter()
-        served = 0
-        queue = iter(range(args.requests))
-
-        async def attack() -> None:
-            for number in queue:
-                kind = KINDS[number % len(KINDS)]
-                request = hostile_request(draw, kind, daemon.port, client.token)
-                counts[kind, await _raw(daemon.port, request, end=kind == "noise")] += 1
-
-        began = time.monotonic()
-        slow = [asyncio.create_task(_drip(daemon.port, draw)) for _ in range(args.slow)]
-        attackers = asyncio.gather(*(attack() for _ in range(32)))
-        while not attackers.done():
+        said: Counter[tuple[str, int | None]] = Counter()
+        served, began = 0, time.monotonic()
+        attack = asyncio.create_task(_attack(args, daemon.port, client.token, said))
+        while not attack.done():
             with contextlib.suppress(aiohttp.ClientConnectionError):  # all connections may be taken for a moment
                 served += await client.protect(photo, seed=served) == echo_of(photo, served)
-            await asyncio.wait({attackers}, timeout=0.5)
-        await attackers
+            await asyncio.wait({attack}, timeout=0.5)
+        await attack
         seconds = time.monotonic() - began
-        for task in slow:
-            task.cancel()
-        await asyncio.gather(*slow, return_exceptions=True)
         await asyncio.sleep(2)
         after = await client.metric("pmask_resident_bytes"), await client.metric("pmask_descriptors")
-    admitted = sum(n for (_, status), n in counts.items() if status is not None and status < 400)
-    crashed = sum(n for (_, status), n in counts.items() if status is not None and status >= 500)
-    for kind in KINDS:
-        said = {str(status or "closed"): n for (of, status), n in sorted(counts.items(), key=str) if of == kind}
-        print(f"{kind:10}", "  ".join(f"{status}: {n}" for status, n in said.items()))
+    admitted = sum(n for (_, status), n in said.items() if status is not None and status < 400)
+    crashed = sum(n for (_, status), n in said.items() if status is not None and status >= 500)
+    _print_answers(said)
     print(
-        f"{sum(counts.values()):,} hostile requests beside {args.slow} slow connections in {seconds:.0f} s: "
+        f"{sum(said.values()):,} hostile requests beside {args.slow} slow connections in {seconds:.0f} s: "
         f"{admitted} admitted, {crashed} crashed; {served} photos of an honest client were served meanwhile"
     )
     print(f"memory {before[0] / 1e6:.1f} -> {after[0] / 1e6:.1f} MB, descriptors {before[1]:.0f} -> {after[1]:.0f}")
     return admitted == crashed == 0 and served > 0 and after[1] <= before[1] and daemon.process.returncode == 0
+
+
+def _print_answers(said: Counter[tuple[str, int | None]]) -> None:
+    for kind in [*KINDS, NOISE]:
+        answers = {str(status or "closed"): n for (of, status), n in sorted(said.items(), key=str) if of == kind}
+        print(f"{kind:10}", "  ".join(f"{status}: {n}" for status, n in answers.items()))
 
 
 def main() -> int:
