@@ -15,21 +15,9 @@
    *   of this page, from the background. review: each protected photo waits for the person, who may have it done again
    */
 
-  /**
-   * @param {{api: object, line: MessagePort, page: string, state: () => Promise<State>, watchWindow: Function}} bridge
-   *   `line` is the guard's; `page` this document's name towards the background; `watchWindow` has its callback listen to
-   *   the window, now and whenever its listeners were removed
-   * @returns {{notice: (key: string) => void, warm: () => void}}
-   */
-  function desk({ api, line, page, state, watchWindow }) {
-    const overlay = new Overlay();
-    const picks = new Map();
-    const forgotten = new Set(); // ids that the guard gave up while the state was still being asked for
-    const passes = new Set(); // digests of photos whose original may go once more, on the person's word
-
-    const allPhotos = () => [...picks.values()].flatMap((pick) => pick.photos);
-
-    /** One message to the background. Rejects with a PhotoError: the background's, "lost" or "reload". */
+  /** Messages to the background from this document, whose name `page` is. */
+  function talk(api, page) {
+    /** One message. Rejects with a PhotoError: the background's, "lost" or "reload". */
     async function ask(name, payload = {}) {
       let answer;
       try {
@@ -46,7 +34,7 @@
     /** A message whose answer does not matter. */
     const tell = (name, payload) => ask(name, payload).catch(() => {});
 
-    // Beside twenty photos, sixty such messages take longer than the photos do.
+    // Beside twenty photos, sixty messages take longer than the photos do: some can wait.
     const outbox = []; // arguments of tell
     let sending = 0;
     function sendOutbox() {
@@ -65,46 +53,82 @@
       return later(name, payload);
     }
 
-    async function digest(file) {
-      const bytes = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
-      return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
-    }
+    return { ask, tell, later, sendOutbox, askForPhoto };
+  }
 
-    /** May this photo go as it is, this once? One that cannot be read has no such pass, and fails later, with words. */
-    const takePass = (photo) => digest(photo.file).then((digested) => passes.delete(digested), () => false);
-
+  /** What the badge and the popup are told of this document's photos. */
+  function counter(allPhotos, { tell, later }) {
     let done = 0; // photos protected in this document
-    const counted = new WeakMap(); // photo -> its name towards the popup, and the last end that was told
-    function count(photo) {
+    const known = new WeakMap(); // photo -> its name towards the popup, and the last end that was told
+    function ended(photo) {
       const { state: end, error, summary, report, attempt } = photo;
       const told = `${end} ${attempt}`;
-      const known = counted.get(photo) ?? { id: crypto.randomUUID() };
-      if ((photo.isFinal || end === "failed") && known.told !== told) {
-        counted.set(photo, { ...known, told });
-        if (end === "protected") done += 1;
-        const ended = { photo: known.id, state: end, summary, report, error: error && { code: error.code, message: error.message } };
-        (end === "failed" ? tell : later)("ended", ended);
-      }
-      if (photo.isOpen) tellCount(); // it waits for the person
-      else counting ||= setTimeout(tellCount, COUNT_MS);
+      const { id, told: before } = known.get(photo) ?? { id: crypto.randomUUID() };
+      if ((!photo.isFinal && end !== "failed") || before === told) return;
+      known.set(photo, { id, told });
+      if (end === "protected") done += 1;
+      const outcome = { photo: id, state: end, summary, report, error: error && { code: error.code, message: error.message } };
+      (end === "failed" ? tell : later)("ended", outcome);
     }
 
     let counting = 0;
-    let lastCount = "";
+    let last = "";
     function tellCount() {
       clearTimeout(counting);
       counting = 0;
       const photos = allPhotos();
       const failed = photos.filter(({ isOpen }) => isOpen).length;
       const tally = { pending: photos.filter(({ isFinal, isOpen }) => !isFinal && !isOpen).length, failed, done };
-      if (JSON.stringify(tally) === lastCount) return;
-      lastCount = JSON.stringify(tally);
+      if (JSON.stringify(tally) === last) return;
+      last = JSON.stringify(tally);
       tell("count", tally);
     }
 
+    return {
+      /** A photo has changed. */
+      count(photo) {
+        ended(photo);
+        if (photo.isOpen) tellCount(); // it waits for the person
+        else counting ||= setTimeout(tellCount, COUNT_MS);
+      },
+      /** The page is left, and the next one may never have reason to speak. */
+      clear() {
+        last = "";
+        tell("count", { pending: 0, failed: 0, done: 0 });
+      },
+    };
+  }
+
+  async function digest(file) {
+    const bytes = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
+    return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
+
+  /**
+   * @param {{api: object, line: MessagePort, page: string, state: () => Promise<State>, watchWindow: Function}} bridge
+   *   `line` is the guard's; `page` this document's name towards the background; `watchWindow` has its callback listen to
+   *   the window, now and whenever its listeners were removed
+   * @returns {{notice: (key: string) => void, warm: () => void}}
+   */
+  function desk({ api, line, page, state, watchWindow }) {
+    const overlay = new Overlay();
+    const picks = new Map();
+    const forgotten = new Set(); // ids that the guard gave up while the state was still being asked for
+    const passes = new Set(); // digests of photos whose original may go once more, on the person's word
+    const allPhotos = () => [...picks.values()].flatMap((pick) => pick.photos);
+    const background = talk(api, page);
+    const { ask, tell, sendOutbox, askForPhoto } = background;
+    const { count, clear } = counter(allPhotos, background);
+
+    /** May this photo go as it is, this once? One that cannot be read has no such pass, and fails later, with words. */
+    const takePass = (photo) => digest(photo.file).then((digested) => passes.delete(digested), () => false);
+
     /** The browser asks before it leaves a page whose photo is still on its way: an upload must not get lost in silence. */
     const warn = (event) => event.preventDefault();
-    const watchLeaving = () => (picks.size > 0 ? window.addEventListener : window.removeEventListener).call(window, "beforeunload", warn);
+    const watchLeaving = () => {
+      if (picks.size > 0) window.addEventListener("beforeunload", warn);
+      else window.removeEventListener("beforeunload", warn);
+    };
 
     async function begin(id, { photos, others }, folder, { originals, review }) {
       const where = location.href;
@@ -192,8 +216,7 @@
       for (const pick of [...picks.values()]) pick.cancel();
       overlay.leave();
       sendOutbox();
-      lastCount = "";
-      tell("count", { pending: 0, failed: 0, done: 0 }); // the next page may never have reason to speak
+      clear();
     };
     const onShow = ({ persisted }) => {
       if (persisted && lost) overlay.notice("page_left");
