@@ -1,11 +1,10 @@
-"""Photos that are dropped or pasted take the same way as those that are picked."""
+"""What a drop or a paste may meet, beside the ways that `test_routes` plays."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 
-import browser as browsers
 import pytest
 import pytest_asyncio
 from stage import Card, mark
@@ -28,12 +27,6 @@ def daemon(fresh):
 @pytest.fixture
 def demo(fresh):
     return fresh.demo
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def bare():
-    async with await browsers.launch("chromium") as browser:
-        yield browser
 
 
 async def drop(page, files):
@@ -63,25 +56,6 @@ async def page(guarded, demo):
         "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     )
     return await guarded.open(demo.url("drop"))
-
-
-async def test_a_dropped_photo_is_protected(page, demo, photos):
-    """Order, names and what is no photo are kept, as for a pick; the page reads it as react-dropzone does."""
-    names = ["eileen.jpg", "notes.txt", "third.webp"]
-    await drop(page, [photos[name] for name in names])
-    files = await demo.wait_for(3)
-    assert names == [file.name for file in files]
-    for file in files:
-        original = photos[file.name].read_bytes()
-        assert (mark(original) if file.type.startswith("image/") else original) == demo.bytes_of(file)
-
-
-async def test_without_the_extension_the_original_is_dropped(bare, demo, photos):
-    """Else the test above might pass on a page that does not work."""
-    page = await bare.open(demo.url("drop"))
-    await drop(page, [photos["eileen.jpg"]])
-    [file] = await demo.wait_for(1)
-    assert photos["eileen.jpg"].read_bytes() == demo.bytes_of(file)
 
 
 async def test_a_drop_while_the_daemon_is_off(page, daemon, demo, photos):
@@ -132,15 +106,6 @@ async def test_a_page_that_moved_on_is_said(page, daemon, demo, photos):
     await page.evaluate("history.pushState({}, '', '?elsewhere')")
     await Card(page).wait_for("The page has moved on")
     await demo.wait_for(1)
-
-
-async def test_a_photo_dropped_on_an_input_is_protected(guarded, demo, photos):
-    """The browser itself puts it there; it comes by the input's route."""
-    page = await guarded.open(demo.url("react"))
-    await page.evaluate("document.getElementById('photo').id = 'zone'")
-    await drop(page, [photos["eileen.jpg"]])
-    [file] = await demo.wait_for(1)
-    assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
 
 
 async def copy_cells(page, photo):
@@ -331,12 +296,3 @@ async def test_a_picture_of_the_page_is_moved_as_ever(page, demo, photos):
     await drop(page, [photos["eileen.jpg"]])
     [_, file] = await demo.wait_for(2)
     assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
-
-
-async def test_a_pasted_photo_is_protected(page, demo, photos):
-    """The clipboard's photo, which the browser encodes anew, carries the engine's mark."""
-    await paste(page, photos["käthe.png"])
-    [file] = await demo.wait_for(1)
-    received = demo.bytes_of(file)
-    assert mark(received) == received
-    await Card(page).wait_for("2 faces protected")
