@@ -28,6 +28,8 @@ MODES = GREY_MODES | {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK"}
 _STRIP = 256
 """Rows copied at a time: a 100-megapixel photo must not lie in memory three times."""
 _WHITE = 255
+_BOTH_BYTES = 257
+"""Times a level of 8 bits: the same level in 16."""
 _MOST_COLOURS = 256
 _CELL = 4
 """Levels. A palette's nearest colour is looked up for cubes of this side; a mask moves pixels by more."""
@@ -242,28 +244,33 @@ def _holding(exact: _Array) -> Stored:
 
 
 def _exactly(exact: _Array, before: RGB, after: RGB) -> _Array:
-    """``exact``, moved where and as far as the RGB of it moves from ``before`` to ``after``."""
+    """``exact`` of a picture that shows ``before``, written anew where ``after`` differs: whatever a pixel keeps there,
+    the lower bits of 16 or its black ink, shows the bare face when it is looked at by itself."""
     places = np.nonzero((before != after).any(2))
     result = exact.copy()
     if exact.dtype == np.uint8:
-        result[places] = _inked(exact[places], after[places])
+        result[places] = _inked(exact[places], before[places], after[places])
+    elif exact.ndim == 2:
+        result[places] = after[places][:, 1].astype(np.uint16) * _BOTH_BYTES
     else:
-        move = (after[places].astype(np.int32) - before[places]) * 256  # so that the high bytes are those of ``after``
-        if exact.ndim == 2:
-            move = move[:, 1]
-            result[places] = exact[places] + move
-        else:
-            rows, columns = places
-            result[rows, columns, :3] = exact[places][:, :3] + move
+        rows, columns = places
+        result[rows, columns, :3] = after[places].astype(np.uint16) * _BOTH_BYTES
     return result
 
 
-def _inked(ink: npt.NDArray[np.uint8], rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """CMYK (n, 4) nearest to ``ink`` that shows ``rgb`` (n, 3), where light is what inks let through: a channel is
-    (1 - its ink) (1 - black), as Pillow and browsers without a profile show it."""
-    light = rgb.astype(np.float32)
-    through = np.maximum(_WHITE - ink[:, 3].astype(np.float32), light.max(1))  # less black where it is too much
-    colours = _WHITE - light * _WHITE / np.maximum(through, 1)[:, None]
+def _inked(
+    ink: npt.NDArray[np.uint8], before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """CMYK (n, 4) that shows ``after`` (n, 3), with as much black as ``ink``, which shows ``before``, has in the mean
+    at each brightness. Light is what inks let through: a channel is (1 - its ink) (1 - black), as Pillow and browsers
+    without a profile show it."""
+    levels, bright = np.arange(_WHITE + 1), after.max(1)
+    count = np.bincount(before.max(1), minlength=len(levels))
+    black = np.bincount(before.max(1), weights=ink[:, 3], minlength=len(levels)) / np.maximum(count, 1)
+    if len(ink):  # brightnesses that were not there before lie between others
+        black = np.interp(levels, levels[count > 0], black[count > 0])
+    through = np.maximum(_WHITE - np.rint(black)[bright], bright)  # less black where it is too much
+    colours = _WHITE - after.astype(np.float32) * _WHITE / np.maximum(through, 1)[:, None]
     return np.rint(np.column_stack([colours, _WHITE - through])).clip(0, _WHITE).astype(np.uint8)  # type: ignore[no-any-return]
 
 

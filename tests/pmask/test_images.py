@@ -177,6 +177,17 @@ def test_sixteen_bits_stay_and_untouched_pixels_are_exact(channels, astronaut):
         assert np.array_equal(noise[..., 3], deep[..., 3])
 
 
+@pytest.mark.parametrize(("channels", "kind"), [(1, ".png"), (3, ".png"), (1, ".tiff")])
+def test_neither_byte_of_sixteen_bits_is_the_bare_photo(channels, kind, astronaut):
+    """Where a file was made of 8 bits, as by scanners and GIMP, each value holds them twice."""
+    deep = astronaut[60:190, 170:280, :channels].squeeze().astype(np.uint16) * 257
+    photo = decode(cv2.imencode(kind, deep)[1].tobytes())
+    result = cv2.imdecode(np.frombuffer(encode(photo, photo.rgb ^ 8), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.uint16 == result.dtype
+    assert np.array_equal((deep >> 8) ^ 8, result >> 8)
+    assert np.array_equal((deep & 255) ^ 8, result & 255)
+
+
 def test_the_chunks_that_say_how_a_png_looks_stay_with_sixteen_bits_too(astronaut, encoded):
     """Without its profile a photo of wide colour looks pale, and without its orientation it lies on its side."""
     deep = cv2.imencode(".png", astronaut.astype(np.uint16) * 257)[1].tobytes()
@@ -214,6 +225,26 @@ def test_black_ink_gives_way_to_a_brighter_mask():
     photo = decode(saved(Image.frombuffer("CMYK", (32, 32), dark, "raw", "CMYK", 0, 1), "TIFF"))
     brighter = photo.rgb + np.uint8(20)
     assert np.abs(brighter.astype(int) - decode(encode(photo, brighter)).rgb).max() <= 1
+
+
+@pytest.mark.parametrize("most", [0.5, 0.8, 1.0])
+def test_every_ink_takes_its_part_of_a_mask(most, astronaut):
+    """Black ink by itself is a picture in grey: of the bare face, if the other three carry the mask alone."""
+    face = astronaut[60:190, 170:280].astype(float)
+    black = most * (255 - face.max(2))
+    inks = np.dstack([255 - face * 255 / np.maximum(255 - black, 1)[..., None], black])
+    inks = np.rint(inks).clip(0, 255).astype(np.uint8)
+    photo = decode(saved(Image.frombuffer("CMYK", inks.shape[1::-1], inks.copy(), "raw", "CMYK", 0, 1), "TIFF"))
+    mask = np.random.default_rng(0).integers(-12, 13, (*inks.shape[:2], 1))
+    masked = np.clip(photo.rgb.astype(int) + mask, 0, 255).astype(np.uint8)
+    result = encode(photo, masked)
+
+    def moved(before, after) -> float:
+        return float((after.astype(float) - before).std() / before.std())
+
+    shares = [moved(inks[..., ink], np.asarray(opened(result))[..., ink]) for ink in range(4)]
+    assert min(shares) > 0.9 * moved(photo.rgb, masked)
+    assert np.abs(masked.astype(int) - decode(result).rgb).max() <= 1
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
