@@ -139,7 +139,7 @@ def losses(image: Image.Image, data: bytes) -> Iterator[str]:
     if image.format in {"HEIF", "AVIF"}:
         yield from _left_boxes(data)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        yield from following(data, _end_of_jpeg(data))
+        yield from following(data, end_of_jpeg(data))
         if image.layers == 3 and JpegImagePlugin.get_sampling(image) == -1:
             yield "its rare colour subsampling was replaced by none (4:4:4), which is finer"
 
@@ -428,7 +428,7 @@ def _av1_config(data: bytes) -> tuple[str, bool]:
     return "4:0:0" if flags & 0b10000 else names.get(flags >> 2 & 0b11, "4:2:0"), bool(flags & 0b1100000)
 
 
-def _end_of_jpeg(data: bytes) -> int:
+def end_of_jpeg(data: bytes) -> int:
     """Where the first picture ends: what follows may be another, or hold what looks like an end. Segments are passed
     over by their lengths, coded values up to the next marker that is none of theirs (ITU-T T.81, annex B)."""
     place = 2

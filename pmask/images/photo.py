@@ -185,7 +185,7 @@ def _later(image: Image.Image, photo: Photo) -> Pixels:
 
 def _decode_mpo(image: Image.Image, data: bytes, choice: str) -> Photo:
     """The first photo of an MPO with its other views. The rest are previews, depth or gain maps, or were cut off by a
-    program that knew nothing of them.
+    program that knew nothing of them; others that knew as little made the first longer than the index says.
 
     CIPA DC-007, https://www.cipa.jp/std/documents/e/DC-X007-KEY_E.pdf
     """
@@ -194,7 +194,8 @@ def _decode_mpo(image: Image.Image, data: bytes, choice: str) -> Photo:
     starts = [entry["DataOffset"] + base if entry["DataOffset"] else 0 for entry in entries]
     files = [data[start : start + entry["Size"]] for start, entry in zip(starts, entries, strict=True)]
     end = max(start + entry["Size"] for start, entry in zip(starts, entries, strict=True))
-    first = decode(files[0].replace(b"MPF\0", b"none", 1), choice)  # no longer several photos in one
+    alone = data[: formats.end_of_jpeg(data)].replace(b"MPF\0", b"none", 1)  # no longer several photos in one
+    first = decode(alone, choice)
     views = [
         view
         for file, entry in zip(files[1:], entries[1:], strict=True)

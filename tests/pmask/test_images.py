@@ -737,6 +737,16 @@ def test_both_views_of_a_stereo_photo_come_back(astronaut, encoded):
     assert inspect_image(data) == inspect_image(result)
 
 
+def test_views_stay_where_words_in_front_make_the_photo_longer(astronaut):
+    """Taggers put a caption there; offsets count from behind it, but the photo's own length is no longer the index's."""
+    first, *rest = frames_of(astronaut)
+    data = saved(first, "MPO", save_all=True, append_images=rest[:1])
+    words = b"\xff\xfe" + struct.pack(">H", 20_002) + b"c" * 20_000
+    photo, tagged = decode(data), decode(data[:2] + words + data[2:])
+    assert all(map(np.array_equal, photo.frames, tagged.frames))
+    assert 2 == len(tagged.frames)
+
+
 def test_a_smaller_secondary_picture_is_left_out_with_a_word(astronaut):
     """A preview shows the face, and a gain map of a changed photo is wrong."""
     first = frames_of(astronaut)[0]
@@ -768,12 +778,17 @@ def test_a_map_as_large_as_the_photo_is_left_out_with_a_word(said, astronaut, en
     assert any("secondary" in warning for warning in photo.warnings)
 
 
-@pytest.mark.parametrize("lost", ["cut off", "moved"])
+@pytest.mark.parametrize("lost", ["cut off", "moved", "longer"])
 def test_a_photo_whose_secondary_pictures_are_lost_is_read_all_the_same(lost, astronaut, encoded):
-    """Messengers and editors drop what follows a phone's photo and keep the index; every viewer shows the photo."""
+    """Messengers and editors drop what follows a phone's photo, or add words to it, and keep the index; every viewer
+    shows the photo."""
     first, second = (encoded(astronaut[:96, left : left + 96], "JPEG") for left in (0, 4))
     data = formats.mpo([first, second])
-    photo = decode(data[: -len(second)] if lost == "cut off" else data[: -len(second)] + bytes(10) + second)
+    alone = data[: -len(second)]
+    words = b"\xff\xfe" + struct.pack(">H", 202) + b"c" * 200
+    place = data.index(b"\xff\xdb")  # behind the index, where what it names is moved too
+    longer = data[:place] + words + data[place:]
+    photo = decode({"cut off": alone, "moved": alone + bytes(10) + second, "longer": longer}[lost])
     assert np.array_equal(decode(first).rgb, photo.rgb)
     assert () == photo.more
     assert any("secondary" in warning for warning in photo.warnings)
