@@ -738,7 +738,7 @@ def test_both_views_of_a_stereo_photo_come_back(astronaut, encoded):
 
 
 def test_views_stay_where_words_in_front_make_the_photo_longer(astronaut):
-    """Taggers put a caption there; offsets count from behind it, but the photo's own length is no longer the index's."""
+    """Taggers put a caption there. Offsets count from behind it, but the photo is longer than the index says."""
     first, *rest = frames_of(astronaut)
     data = saved(first, "MPO", save_all=True, append_images=rest[:1])
     words = b"\xff\xfe" + struct.pack(">H", 20_002) + b"c" * 20_000
