@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -61,7 +62,7 @@ def is_ready(root: Path, extras: Collection[str]) -> bool:
 
 def ensure(extras: Collection[str] = (), root: Path = ROOT) -> Path:
     """The Python of `.venv`, after making or renewing the environment where it is needed. Raises Failed."""
-    check_machine(platform.machine())
+    check_machine()
     venv = root / ".venv"
     if is_ready(root, extras):
         print(f"- Python environment: {venv} is up to date")
@@ -80,14 +81,16 @@ def ensure(extras: Collection[str] = (), root: Path = ROOT) -> Path:
     return python_of(venv)
 
 
-def check_machine(machine: str) -> None:
-    """Raises Failed for a Python that PyTorch is not made for. machine: as platform.machine() has it."""
-    if sys.platform == "darwin" and machine == "x86_64":
+def check_machine() -> None:
+    """Raises Failed for a Python that PyTorch is not made for."""
+    # What the process runs as: a Mac's Python is often built for both processors, and sysconfig names neither.
+    if sys.platform == "darwin" and platform.machine() == "x86_64":
         raise Failed(
             "PyTorch is no longer made for Macs with an Intel processor, and PMask needs it. On a Mac with Apple's own "
             f"processor this Python ({sys.executable}) is one for Intel: take one for Apple silicon."
         )
-    if sys.platform == "win32" and machine == "ARM64":
+    # What this Python was built for: platform.machine() names the machine's processor, which runs x64 programs too.
+    if sys.platform == "win32" and sysconfig.get_platform() == "win-arm64":
         raise Failed(
             f"OpenCV and PyTorch are not made for this Python ({sys.executable}), which is one for ARM processors: "
             "install Python's 64-bit x64 version, which runs on Windows for ARM as well."

@@ -8,11 +8,13 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import platform
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 
 import check
 import pytest
@@ -204,20 +206,23 @@ def test_an_old_python_is_refused_with_its_version():
 
 
 @pytest.mark.parametrize(
-    ("system", "machine", "said"),
+    ("system", "machine", "built_for", "said"),
     [
-        ("darwin", "x86_64", "no longer made for Macs with an Intel processor"),
-        ("win32", "ARM64", "install Python's 64-bit x64 version"),
-        ("darwin", "arm64", None),
-        ("win32", "AMD64", None),
-        ("linux", "x86_64", None),
+        ("darwin", "x86_64", "macosx-10.13-universal2", "no longer made for Macs with an Intel processor"),
+        ("darwin", "arm64", "macosx-10.13-universal2", None),
+        ("win32", "ARM64", "win-arm64", "install Python's 64-bit x64 version"),
+        ("win32", "ARM64", "win-amd64", None),  # the version that is asked for, on such a machine
+        ("win32", "AMD64", "win-amd64", None),
+        ("linux", "x86_64", "linux-x86_64", None),
     ],
 )
-def test_a_machine_that_pytorch_is_not_made_for_is_refused(monkeypatch, system, machine, said):
+def test_a_python_that_pytorch_is_not_made_for_is_refused(monkeypatch, system, machine, built_for, said):
     """An installer would look for what is not there, and its failure would be taken for the network's."""
     monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(sysconfig, "get_platform", lambda: built_for)
     with pytest.raises(Failed, match=said) if said else contextlib.nullcontext():
-        check_machine(machine)
+        check_machine()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a Ctrl-C as a terminal does")
