@@ -36,7 +36,6 @@ def demo(tmp_path, monkeypatch):
     """Runs the demo with options; its daemon paints instead of masking. Returns the folder of what it wrote."""
     monkeypatch.setattr(demo_run, "OUT", tmp_path / "out")
     monkeypatch.setattr(demo_run, "fetch_weights", lambda: None)
-    monkeypatch.setenv("PMASK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "scripts"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -120,7 +119,6 @@ def test_the_daemon_that_does_not_start_says_why(tmp_path, monkeypatch, photo, c
 
 def test_a_daemon_of_ones_own_on_another_port_can_be_used(tmp_path, monkeypatch, photo, capsys):
     """Only one runs for one account, so a second is refused; what to do is said."""
-    monkeypatch.setenv("PMASK_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(demo_run, "OUT", tmp_path / "out")
     monkeypatch.setattr(demo_run, "fetch_weights", lambda: None)
     ports = []
