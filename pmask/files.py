@@ -48,6 +48,8 @@ def require_writable(target: Path) -> None:
     folder. Makes nothing."""
     if os.path.exists(target) and not os.path.isfile(target):
         raise OSError(errno.EISDIR, "not a regular file, so no photo is written there", str(target))
+    if _is_standard_stream(target):
+        raise OSError(errno.EISDIR, "standard input or output goes there, so no photo is written there", str(target))
     folder = next(folder for folder in target.absolute().parents if os.path.exists(folder))
     if not os.path.isdir(folder):
         raise NotADirectoryError(errno.ENOTDIR, "not a folder, so no photo is written into it", str(folder))
@@ -107,6 +109,16 @@ def _remember_name(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _is_standard_stream(target: Path) -> bool:
+    """Whether this is the file behind standard input, output or error: /dev/stdout, which is a link to it, would be
+    replaced for all programs of the machine."""
+    for descriptor in (0, 1, 2):
+        with contextlib.suppress(OSError):  # neither need be there
+            if os.path.samestat(os.stat(target), os.fstat(descriptor)):
+                return True
+    return False
 
 
 def _umask() -> int:

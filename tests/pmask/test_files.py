@@ -119,6 +119,19 @@ def test_what_is_no_regular_file_is_not_replaced(photo, tmp_path):
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/fd/1"), reason="no files that stand for descriptors on this system")
+def test_a_link_to_standard_output_is_not_replaced(photo, tmp_path):
+    """With its output in a file, /dev/stdout is a regular file, and as root it would have been a photo ever after."""
+    link = tmp_path / "stdout"
+    link.symlink_to("/dev/fd/1")
+    with open(tmp_path / "a.jpg", "wb") as output:
+        command = [sys.executable, "-m", "pmask", "protect", photo, "-o", link]
+        ended = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True)
+    assert cli.USAGE == ended.returncode
+    assert f"{link}: standard input or output goes there" in ended.stderr
+    assert link.is_symlink()
+
+
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_rights_is_known_before_a_photo_is_written(tmp_path):
     """Its search would have been for nothing."""
