@@ -50,7 +50,9 @@ def require_writable(target: Path) -> None:
         raise OSError(errno.EISDIR, "not a regular file, so no photo is written there", str(target))
     if _is_standard_stream(target):
         raise OSError(errno.EISDIR, "standard input or output goes there, so no photo is written there", str(target))
-    folder = next(folder for folder in target.absolute().parents if os.path.exists(folder))
+    folder = next((folder for folder in target.absolute().parents if os.path.exists(folder)), None)
+    if folder is None:
+        raise FileNotFoundError(errno.ENOENT, "this drive or share cannot be found", target.absolute().anchor)
     if not os.path.isdir(folder):
         raise NotADirectoryError(errno.ENOTDIR, "not a folder, so no photo is written into it", str(folder))
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -119,6 +119,15 @@ def test_what_is_no_regular_file_is_not_replaced(photo, tmp_path):
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
+def test_a_drive_that_is_not_there_has_a_code(tmp_path, monkeypatch):
+    """Z: on Windows, whose disk is unplugged; elsewhere the root of all folders is always there."""
+    target = tmp_path / "new" / "copy.jpg"
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    with pytest.raises(FileNotFoundError, match="drive") as caught:
+        files.require_writable(target)
+    assert ("not_found", target.anchor) == (files.code(caught.value), caught.value.filename)
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/fd/1"), reason="no files that stand for descriptors on this system")
 def test_a_link_to_standard_output_is_not_replaced(photo, tmp_path):
     """With its output in a file, /dev/stdout is a regular file, and as root it would have been a photo ever after."""
