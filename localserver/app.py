@@ -261,6 +261,7 @@ def _summary(result: Result) -> str:
         "converged": sum(face["converged"] for face in faces),
         "seconds": report["seconds"],
         "ssim": min((face["ssim"] for face in faces if face["ssim"] is not None), default=None),
+        "bare": report["bare"],
         "judged": report["judged"],
     }
     return json.dumps(summary, separators=(",", ":"))

@@ -296,7 +296,8 @@ def _protect_words(result: dict[str, Any]) -> str:
         return "\n".join([f"{result['input']}: no face found; {result['output']} is an unchanged copy", *notes])
     if result["status"] == "already_protected":
         copy = f"{result['output']} is an unchanged copy (--again masks it anew)"
-        return "\n".join([f"{result['input']}: protected by PMask before; {copy}", *notes])
+        but = f", but for {result['bare']} of its faces" if result["bare"] else ""
+        return "\n".join([f"{result['input']}: protected by PMask before{but}; {copy}", *notes])
     lines = [f"{result['input']} -> {result['output']}  ({result['seconds']:.1f} s)"]
     for number, face in enumerate(result["faces"], 1):
         state = "only partly hidden" if face["matched"] else "protected"

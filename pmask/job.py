@@ -192,8 +192,9 @@ class Job:
         faces: Sequence[FaceReport] = (),
         warnings: Sequence[str] = (),
         found: Sequence[Box] = (),
+        bare: int = 0,
     ) -> Protection:
-        """What comes back. found: the boxes of all faces, those among them that were left out too."""
+        """What comes back, as Report has it."""
         photo = self.photo
         report = Report(
             status=status,
@@ -205,6 +206,7 @@ class Job:
             device=self.engine.device,
             warnings=(*(photo.warnings if faces else photo.left), *warnings),
             found=tuple(found),
+            bare=bare,
         )
         return Protection(data=data, report=report)
 

@@ -181,7 +181,7 @@ class Protector:
             start=start,
         )
         if not options.again and (bare := self._bare_in_own_work(job.photo)) is not None:
-            return job.outcome("already_protected", data, warnings=[_bare_words(bare)] if bare else [])
+            return job.outcome("already_protected", data, bare=bare)
         job.progress("detecting", 0.02)
         return protect_film(job) if job.photo.more else protect_still(job)
 
@@ -189,8 +189,3 @@ class Protector:
         """How many faces are bare in a photo of which PMask has made these very pixels, of all frames; None: it has
         not."""
         return None if self.record is None else self.record.bare(*photo.frames)
-
-
-def _bare_words(count: int) -> str:
-    was, bare = ("was", "is bare") if count == 1 else ("were", "are bare")
-    return f"{count} of its faces {was} left out when it was protected, and {bare}; --again masks all"

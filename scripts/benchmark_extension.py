@@ -62,7 +62,7 @@ class Echo:
     async def protect(self, data: bytes, *_: object) -> Result:
         """The photo, and a report of one hidden face."""
         face = {"converged": True, "hidden": True, "matched": False, "ssim": 0.97, "verdicts": []}
-        report = {"status": "protected", "faces": [face], "seconds": 0.0, "judged": None}
+        report = {"status": "protected", "faces": [face], "seconds": 0.0, "bare": 0, "judged": None}
         return Result(data=data + b"\0", report=report)
 
     async def close(self) -> None:

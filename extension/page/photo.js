@@ -52,7 +52,7 @@
       this.told = null; // the job's first state, if it came with its id
       this.result = null; // {blob, summary}, if it came with the job's last state
       this.blob = null;
-      this.summary = null; // of X-PMask-Report: {status, faces, hidden, matched, converged, seconds, ssim, judged}
+      this.summary = null; // of X-PMask-Report: {status, faces, hidden, matched, converged, seconds, ssim, bare, judged}
       this.report = null; // the job's own, once it is done
       this.error = null;
       this.attempt = 0; // answers to an earlier attempt, or to a photo that is final, are dropped

@@ -72,7 +72,8 @@ export function make(tag, properties = {}, ...children) {
 export function resultWords({ state, code, summary }) {
   if (state === "failed") return errorWords({ code }, "title");
   if (state !== "protected") return words(`result_${state}`);
-  const { status, faces, matched } = summary;
+  const { status, faces, matched, bare } = summary;
+  if (bare) return words("result_already_bare");
   if (status === "already_protected") return words("result_already");
   if (matched) return matched === 1 ? words("result_partly_one", faces) : words("result_partly", matched, faces);
   return faces === 1 ? words("result_protected_one") : words("result_protected", faces);
@@ -81,7 +82,7 @@ export function resultWords({ state, code, summary }) {
 /** Is it well, or something to look at? @returns {"good" | "plain" | "warn"} */
 export function toneOf({ state, summary }) {
   if (state === "no_face" || state === "omitted") return "plain";
-  return state === "protected" && !summary.matched ? "good" : "warn";
+  return state === "protected" && !summary.matched && !summary.bare ? "good" : "warn";
 }
 
 /** Hands a text to the person as a file. */

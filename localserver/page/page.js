@@ -210,7 +210,7 @@ async function drawThumbnail(photo, canvas) {
 function drawResult(photo, card, part) {
   const { report, result } = photo;
   card.classList.add("ready");
-  card.classList.add(report.faces.some((face) => face.matched) ? "warn" : "good");
+  card.classList.add(report.bare || report.faces.some((face) => face.matched) ? "warn" : "good");
   part("tally").textContent = tallyWords(report.judged);
   part("notes").replaceChildren(...report.warnings.map((text) => line(text)));
   drawVerdicts(report, part("verdicts"));

@@ -101,6 +101,7 @@ export function cureWords({ state, error }) {
 
 function resultWords({ report, preset }) {
   if (report.status === "no_face") return "No face found: the photo can be uploaded as it is";
+  if (report.bare) return `PMask protected this photo before, but left ${counted(report.bare, "face")} bare`;
   if (report.status === "already_protected") return "PMask protected this photo before: it can be uploaded as it is";
   const open = report.faces.filter((face) => face.matched).length;
   const faces = counted(report.faces.length, "face");

@@ -51,10 +51,12 @@ class FakeEngine:
     """Marks photos at once, or after ``seconds``; or fails with ``error``; or finds no face; or only looks for them.
 
     matched: so many faces one of four recognisers still matches. To the team nobody is more alike than the person.
+    bare: it has protected every photo before, and left out so many faces.
     """
 
     faces: int = 2
     matched: int = 0
+    bare: int | None = None
     seconds: float = 0.0
     error: PMaskError | None = None
     options: list[MaskOptions] = field(default_factory=list)
@@ -83,9 +85,12 @@ class FakeEngine:
             raise Cancelled("cancelled")
         if self.error:
             raise self.error
+        if self.bare is not None:
+            report = {"status": "already_protected", "faces": [], "found": [], "seconds": 0.1, "judged": None}
+            return Result(data=data, report=report | {"bare": self.bare})
         found = [box_of(i) for i in range(self.faces)]
         if options.look and found:
-            report = {"status": "looked", "faces": [], "found": found, "seconds": 0.1, "judged": None}
+            report = {"status": "looked", "faces": [], "found": found, "seconds": 0.1, "bare": 0, "judged": None}
             return Result(data=b"", report=report)
         verdicts = [
             verdict.to_json()
@@ -100,7 +105,7 @@ class FakeEngine:
         status = "protected" if faces else "no_face"
         fooled = 3 if any(face["matched"] for face in faces) else 4
         judged = {"recognisers": 4, "fooled": fooled, "unseen": 2, "upload": "Instagram"} if faces else None
-        report = {"status": status, "faces": faces, "found": found, "seconds": 0.1, "judged": judged}
+        report = {"status": status, "faces": faces, "found": found, "seconds": 0.1, "bare": 0, "judged": judged}
         return Result(data=mark(data) if faces else b"", report=report)
 
     async def close(self) -> None:

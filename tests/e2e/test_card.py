@@ -88,6 +88,20 @@ async def test_one_of_several_is_left_out_and_the_other_goes(page, daemon, demo,
     assert "käthe.png" == file.name
 
 
+async def test_a_copy_with_a_bare_face_is_not_praised(page, fresh, photos):
+    """Somebody was left out of it; whoever posts it later may not know. In the card, and in the popup's list."""
+    fresh.daemon.engine.bare = 1
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("PMask protected this photo before, but not all of its faces")
+    assert "warn" == await card.ask("function () { return this.querySelector('li').className }")
+    popup = await fresh.browser.open(fresh.browser.extension_url("popup/popup.html"))
+    await popup.wait_for("document.querySelector('#results li') !== null")
+    shown = "(({ className, innerText }) => [className, innerText])(document.querySelector('#results li'))"
+    tone, words = await popup.evaluate(shown)
+    assert ("warn", True) == (tone, words.startswith("PMask protected this photo before, but not all of its faces"))
+
+
 async def test_before_and_after_while_held(page, photos):
     """The original shows while the mouse, or a key, is down, and no longer."""
     await page.choose(INPUT, [photos["käthe.png"]])

@@ -526,6 +526,19 @@ async def test_no_face_means_nothing_to_download(page, photos, engine):
     assert await page.evaluate("document.querySelector('.download').hidden")
 
 
+async def test_a_copy_with_a_bare_face_is_not_praised(page, photos, engine):
+    """Somebody was left out of it; whoever drops it here later may not know."""
+    for bare, name, words in (
+        (0, "eileen.jpg", "PMask protected this photo before: it can be uploaded as it is"),
+        (1, "käthe.png", "PMask protected this photo before, but left 1 face bare"),
+    ):
+        engine.bare = bare
+        await page.set_files(PHOTOS, [photos[name]])
+        await said(page, words)
+    tones = "[...document.querySelectorAll('.photo')].map(({ classList }) => classList.contains('warn'))"
+    assert [False, True] == await page.evaluate(tones)
+
+
 async def test_a_name_is_text_whatever_it_holds(page, photos, tmp_path, engine):
     """File names come from anywhere; none may become a part of the page."""
     evil = tmp_path / "<img src=x onerror=alert(1)>.jpg"

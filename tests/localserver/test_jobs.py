@@ -24,10 +24,11 @@ REPORT = {
     "status": "protected",
     "faces": [FACE, FACE | {"hidden": False, "matched": True, "converged": False, "ssim": 0.969}],
     "seconds": 1.5,
+    "bare": 0,
     "judged": {"recognisers": 4, "fooled": 3, "unseen": 2, "upload": "Instagram"},
 }
 PROTECTED = Result(data=b"protected bytes", report=REPORT)
-NO_FACE = Result(data=b"", report={"status": "no_face", "faces": [], "seconds": 0.5, "judged": None})
+NO_FACE = Result(data=b"", report={"status": "no_face", "faces": [], "seconds": 0.5, "bare": 0, "judged": None})
 
 
 def masking(fraction: float, faces: int | None = 2) -> Progress:
@@ -53,6 +54,7 @@ async def test_a_photo_is_protected(daemon, photo):
         "converged": 1,
         "seconds": 1.5,
         "ssim": 0.969,
+        "bare": 0,
     }
     expected["judged"] = {"recognisers": 4, "fooled": 3, "unseen": 2, "upload": "Instagram"}
     assert json.dumps(expected, separators=(",", ":")) == summary
@@ -64,19 +66,21 @@ async def test_a_photo_is_protected(daemon, photo):
 async def test_a_photo_that_was_protected_before_is_a_200(daemon, photo):
     """The same way as a photo that was protected now: its bytes, unchanged, are what to upload."""
     job = await daemon.post(photo)
-    report = {"status": "already_protected", "faces": [], "seconds": 0.1, "judged": None}
+    report = {"status": "already_protected", "faces": [], "seconds": 0.1, "bare": 1, "judged": None}
     daemon.engine.say(Result(data=photo, report=report))
     await daemon.until(job, "done")
     async with daemon.request("GET", f"/v1/jobs/{job}/result") as answer:
         assert (200, photo) == (answer.status, await answer.read())
-        assert "already_protected" == json.loads(answer.headers["X-PMask-Report"])["status"]
+        summary = json.loads(answer.headers["X-PMask-Report"])
+        assert ("already_protected", 1) == (summary["status"], summary["bare"])
 
 
 @pytest.mark.parametrize("status", ["looked", "left_out"])
 async def test_what_nothing_was_done_to_is_never_a_200(daemon, photo, status):
     """Faces that were only looked for, or all left out: no byte may pass for a protected photo."""
     job = await daemon.post(photo, headers={"X-PMask-Options": json.dumps({"look": True})})
-    daemon.engine.say(Result(data=b"", report={"status": status, "faces": [], "seconds": 0.1, "judged": None}))
+    report = {"status": status, "faces": [], "seconds": 0.1, "bare": 0, "judged": None}
+    daemon.engine.say(Result(data=b"", report=report))
     await daemon.until(job, "done")
     assert daemon.engine.taken[0][1].look
     async with daemon.request("GET", f"/v1/jobs/{job}/result") as answer:
@@ -155,6 +159,7 @@ async def test_a_photo_without_a_face_is_never_a_200(daemon, photo):
             "converged": 0,
             "seconds": 0.5,
             "ssim": None,
+            "bare": 0,
         }
         assert expected | {"judged": None} == json.loads(answer.headers["X-PMask-Report"])
 

@@ -106,7 +106,7 @@ def test_the_summarys_keys_are_the_documents():
     documented = [set(re.findall(r'"(\w+)"', keys)) for keys in re.findall(r"`(?:\w+ JSON )?(\{[^`]*\})`", DOCUMENT)]
     face = {"hidden": True, "matched": True, "converged": True, "ssim": 0.97}
     verdict = Verdict(recogniser="dlib", in_team=False, upload=BARE, angle=30.0, threshold=22.0, nearest_other=24.0)
-    report = {"status": "protected", "faces": [face], "seconds": 1.0, "judged": tally([[verdict]])}
+    report = {"status": "protected", "faces": [face], "seconds": 1.0, "bare": 0, "judged": tally([[verdict]])}
     assert set(json.loads(_summary(Result(data=b"", report=report)))) in documented
     assert set(report["judged"]) in documented
 

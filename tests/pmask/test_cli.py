@@ -15,9 +15,11 @@ from PIL import Image
 
 from pmask import cli, gallery, protect
 from pmask.errors import BrokenImage
+from pmask.images import decode
 from pmask.mask import Search
 from pmask.options import PRESETS
 from pmask.recognisers.specs import DEFAULT_TEAM, REGISTRY, SPECS
+from pmask.record import Record
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +155,9 @@ def test_a_photo_is_protected_once(photos, capsys):
     assert "protected by PMask before" in capsys.readouterr().out
     once, twice = photos / "face.protected.png", photos / "twice" / "face.protected.protected.png"
     assert once.read_bytes() == twice.read_bytes()
+    Record().add(*decode(once.read_bytes()).frames, bare=1)  # as where one was left out in a browser
+    assert 0 == cli.main(again)
+    assert "protected by PMask before, but for 1 of its faces" in capsys.readouterr().out
     assert 0 == cli.main([*again, "--again", "--json"])
     assert "protected" == printed(capsys)[0]["status"]
 

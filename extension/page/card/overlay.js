@@ -144,7 +144,7 @@
     }
 
     #allWell() {
-      return this.#photos().every(({ state, summary }) => state !== "protected" || !summary.matched);
+      return this.#photos().every(({ state, summary }) => state !== "protected" || !(summary.matched || summary.bare));
     }
 
     #showHead() {

@@ -38,7 +38,8 @@
   /** What became of a photo: its words, and good, warn or plain. */
   function resultOf({ state, summary }) {
     if (!["protected", "reviewing"].includes(state)) return { text: words(`result_${state}`), tone: state === "original" ? "warn" : "plain" };
-    const { status, faces, matched } = summary;
+    const { status, faces, matched, bare } = summary;
+    if (bare) return { text: words("result_already_bare"), tone: "warn" };
     if (status === "already_protected") return { text: words("result_already"), tone: "good" };
     // by a recogniser that the mask was made against, or by one that only judged
     if (matched) return { text: matched === 1 ? words("result_partly_one", faces) : words("result_partly", matched, faces), tone: "warn" };
