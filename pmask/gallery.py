@@ -75,7 +75,6 @@ def build(
         kept = Kept(file=_file(folder), folder=folder.resolve(), marks={}, shelf={})
     stamps = {_stamp(photo, folder): photo for photo in _photos(folder)}
     shelf = {stamp: {name: faces[name] for name in sound} for stamp, faces in kept.shelf.items() if stamp in stamps}
-    changed = len(shelf) < len(kept.shelf)
     missing = [stamp for stamp in stamps if stamp not in shelf]
     try:
         for done, stamp in enumerate(missing, 1):
@@ -83,7 +82,7 @@ def build(
                 shelf[stamp] = faces
             on_photo(done, len(missing))
     finally:
-        if changed or missing:
+        if shelf.keys() != kept.shelf.keys():  # else every photo that was missing could not be read
             try:
                 _write(kept.file, kept.folder, {name: _mark(name) for name in sound}, shelf)
             except OSError as error:

@@ -141,14 +141,22 @@ def test_a_folder_that_may_be_listed_but_not_entered_holds_no_photos(folder, pro
 
 
 def test_a_photo_that_could_not_be_read_once_is_looked_at_again(folder, protector, monkeypatch):
-    """It counted as one without a face for good, for its rights change neither its size nor its time."""
+    """It counted as one without a face for good, for its rights change neither its size nor its time. And while it
+    cannot be read, the others are not written again for each photo that is protected."""
+    read = gallery.files.read
 
     def refuse(photo):
-        raise PermissionError(errno.EACCES, "Permission denied", str(photo))
+        if photo.suffix == ".png":
+            raise PermissionError(errno.EACCES, "Permission denied", str(photo))
+        return read(photo)
 
     with monkeypatch.context() as closed:
         closed.setattr(gallery.files, "read", refuse)
         assert 0 == len(gallery.build(folder, protector, NAMES)["sface"])
+        (kept,) = gallery.kept()
+        written = kept.file.stat()
+        assert 0 == len(gallery.build(folder, protector, NAMES)["sface"])
+        assert os.path.samestat(written, kept.file.stat()) and written.st_mtime_ns == kept.file.stat().st_mtime_ns
     assert 1 == len(gallery.build(folder, protector, NAMES)["sface"])
 
 
