@@ -14,7 +14,7 @@ from localserver.results import Result
 from pmask.errors import OutOfMemory
 
 ROOT = Path(localserver.__file__).resolve().parent.parent
-REPORT = {"status": "protected", "faces": [{}, {}], "seconds": 1.5, "judged": None}
+REPORT = {"status": "protected", "faces": [{}, {}], "seconds": 1.5, "bare": 0, "judged": None}
 SAMPLE = re.compile(r'(\w+)(?:\{(\w+)="([^"\\\n]*)"\})? (\S+)')
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from localserver.results import Key, Result, Results
 
-REPORT = {"status": "protected", "faces": [], "seconds": 1.5, "judged": None}
+REPORT = {"status": "protected", "faces": [], "seconds": 1.5, "bare": 0, "judged": None}
 PROTECTED = Result(data=b"protected bytes", report=REPORT)
 ROOM = 3 * 8192
 """For two results and a little."""
