@@ -35,9 +35,9 @@ def protect_film(job: Job) -> Protection:
     job.progress("loading", 0.04)
     names, warnings = engine.panel(job.options.team)
     tracks = watch(engine, plain, faces, names, gap=0 if photo.info.format == "tiff" else GAP)
-    found = [lead(track).face.box for track in tracks]
+    found, numbers = [lead(track).face.box for track in tracks], [frames[lead(track).frame].number for track in tracks]
     tracks = [tracks[i] for i in job.chosen(found)]
-    if (outcome := job.left_alone(found, len(tracks))) is not None:
+    if (outcome := job.left_alone(found, len(tracks), numbers)) is not None:
         return outcome
     job = replace(job, faces=len(tracks))
     parts = [list(shots(sights)) for sights in tracks]
@@ -61,7 +61,7 @@ def protect_film(job: Job) -> Protection:
         own = slice(first, first := first + len(shots_of_one))
         reports.append(_worst(job, said[own], masks[own], people[own], delivered, names))
     warnings += job.put_on_record(delivered, len(found) - len(tracks))
-    return job.outcome("protected", protected, reports, warnings, found)
+    return job.outcome("protected", protected, reports, warnings, found, numbers)
 
 
 def _views(job: Job, frame: Photo, scene: Scene) -> list[View]:

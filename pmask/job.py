@@ -65,9 +65,9 @@ class Job:
                 chosen.remove(max(near, key=lambda i: iou(found[i], box)))
         return chosen
 
-    def left_alone(self, found: Sequence[Box], chosen: int) -> Protection | None:
+    def left_alone(self, found: Sequence[Box], chosen: int, found_frames: Sequence[int] = ()) -> Protection | None:
         """The outcome where nothing is to be masked: no face was found, they were only to be looked for, or none was
-        chosen."""
+        chosen. found_frames: as Report has them."""
         why: Status
         if not found:
             why = "no_face"
@@ -77,7 +77,7 @@ class Job:
             why = "left_out"
         else:
             return None
-        return self.outcome(why, self.data, found=found)
+        return self.outcome(why, self.data, found=found, found_frames=found_frames)
 
     def people(self, faces: Mapping[str, Tensor]) -> list[Person]:
         """The person behind each face of the photo, of which ``faces`` holds each recogniser's embeddings (faces, dim);
@@ -192,6 +192,7 @@ class Job:
         faces: Sequence[FaceReport] = (),
         warnings: Sequence[str] = (),
         found: Sequence[Box] = (),
+        found_frames: Sequence[int] = (),
         bare: int = 0,
     ) -> Protection:
         """What comes back, as Report has it."""
@@ -206,6 +207,7 @@ class Job:
             device=self.engine.device,
             warnings=(*(photo.warnings if faces else photo.left), *warnings),
             found=tuple(found),
+            found_frames=tuple(found_frames),
             bare=bare,
         )
         return Protection(data=data, report=report)

@@ -151,6 +151,8 @@ class Report:
     status: "protected"; or, with the bytes unchanged, "no_face", "already_protected" (it is on record as PMask's own
     work), "left_out" (the person chose none of the faces) and "looked" (the faces were only to be found).
     found: boxes (x, y, width, height) of all faces in the upright photo, largest first, also those left out of faces.
+    found_frames: in a file of several pictures, in which of its frames, pages or views each of these boxes is
+        (pmask.images.Photo.number); else empty.
     bare: how many faces a photo that is "already_protected" shows bare, since they were left out when it was protected.
     passing: a warning is of something that may pass, such as a gallery on a disk that is not plugged in: made again,
         the same photo may come out better.
@@ -165,6 +167,7 @@ class Report:
     device: str
     warnings: tuple[str, ...] = ()
     found: tuple[tuple[float, float, float, float], ...] = ()
+    found_frames: tuple[int, ...] = ()
     bare: int = 0
     passing: bool = False
 

@@ -46,6 +46,7 @@
       this.eta = null; // seconds
       this.faces = null; // how many
       this.found = null; // their boxes [x, y, width, height] in the upright photo, when the person is to choose
+      this.frames = []; // of a film, the number of each box's frame
       this.leaveOut = null; // the boxes that the person has left out
       this.preset = null; // the strength that the person chose for this photo, or the settings' own
       this.job = null;
@@ -132,7 +133,8 @@
         return;
       }
       this.#forget();
-      this.#set({ state: "choosing", found: this.report.found, faces: this.report.found.length });
+      const { found, found_frames: frames = [] } = this.report;
+      this.#set({ state: "choosing", found, frames, faces: found.length });
     }
 
     async #send(live, again) {

@@ -68,7 +68,8 @@ class ImageInfo:
 class Photo:
     """A decoded photo. lossy: its encoding changes pixels. located: its file says where it was taken. warnings: what of
     it cannot be returned as it came, in words. more: the other frames of an animation, pages of a TIFF or views of an
-    MPO, each a photo that has no file of its own."""
+    MPO, each a photo that has no file of its own. number: which of its file's frames, pages or views it is, as browsers
+    count them: from 0, and an APNG's picture beside its film is -1."""
 
     info: ImageInfo
     lossy: bool
@@ -77,6 +78,7 @@ class Photo:
     pixels: Pixels = field(repr=False)
     way: formats.Way = field(repr=False)
     more: tuple[Photo, ...] = field(default=(), repr=False)
+    number: int = 0
 
     @property
     def rgb(self) -> RGB:
@@ -161,15 +163,16 @@ def _with_frames(photo: Photo, image: Image.Image) -> Photo:
             durations[-1] += duration
             continue
         durations.append(duration)
-        height, width = pixels.rgb.shape[:2]
-        frames.append(replace(photo, pixels=pixels, warnings=(), info=replace(photo.info, width=width, height=height)))
+        info = replace(photo.info, width=pixels.rgb.shape[1], height=pixels.rgb.shape[0])
+        frames.append(replace(photo, pixels=pixels, warnings=(), info=info, number=number - alone))
     options = photo.way.options | {"duration": durations[alone:]} | ({"default_image": True} if alone else {})
     if image.format == "GIF" and any((frame.pixels.opacity == 0).any() for frame in frames):
         options["disposal"] = formats.CLEARED  # or each frame would be seen through the next one's holes
     notes = photo.warnings
     if any(frame.pixels.reduced for frame in frames):
         notes += ("frames of more than 256 colours were reduced to as many",)
-    return replace(photo, more=tuple(frames[1:]), warnings=notes, way=replace(photo.way, options=options))
+    way = replace(photo.way, options=options)
+    return replace(photo, more=tuple(frames[1:]), warnings=notes, way=way, number=-int(alone))
 
 
 def _later(image: Image.Image, photo: Photo) -> Pixels:
@@ -197,8 +200,8 @@ def _decode_mpo(image: Image.Image, data: bytes, choice: str) -> Photo:
     alone = data[: formats.end_of_jpeg(data)].replace(b"MPF\0", b"none", 1)  # no longer several photos in one
     first = decode(alone, choice)
     views = [
-        view
-        for file, entry in zip(files[1:], entries[1:], strict=True)
+        replace(view, number=number)
+        for number, (file, entry) in enumerate(zip(files[1:], entries[1:], strict=True), 1)
         if (view := _view(file, entry["Attribute"]["MPType"], first, choice)) is not None
     ]
     notes = (*first.warnings, *formats.following(data, end))

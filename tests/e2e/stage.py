@@ -52,11 +52,13 @@ class FakeEngine:
 
     matched: so many faces one of four recognisers still matches. To the team nobody is more alike than the person.
     bare: it has protected every photo before, and left out so many faces.
+    frames: of a film, in which of its frames each face is.
     """
 
     faces: int = 2
     matched: int = 0
     bare: int | None = None
+    frames: tuple[int, ...] = ()
     seconds: float = 0.0
     error: PMaskError | None = None
     options: list[MaskOptions] = field(default_factory=list)
@@ -90,8 +92,9 @@ class FakeEngine:
             return Result(data=data, report=report | {"bare": self.bare})
         found = [box_of(i) for i in range(self.faces)]
         if options.look and found:
+            kind = str(Image.open(io.BytesIO(data)).format).lower()
             report = {"status": "looked", "faces": [], "found": found, "seconds": 0.1, "bare": 0, "judged": None}
-            return Result(data=b"", report=report)
+            return Result(data=b"", report=report | {"format": kind, "found_frames": list(self.frames)})
         verdicts = [
             verdict.to_json()
             for verdict in (

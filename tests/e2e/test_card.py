@@ -294,6 +294,31 @@ async def test_all_faces_may_be_left_ticked(stage, page, daemon, demo, photos):
     assert [(True, ()), (False, ())] == [(options.look, options.leave_out) for options in daemon.engine.options]
 
 
+@pytest.mark.parametrize("kind", ["gif", "avif"])
+async def test_each_face_of_a_film_is_shown_in_its_own_frame(stage, page, daemon, tmp_path, kind):
+    """In a slideshow people come to one place: of two tiles of the first slide, unticking one leaves anybody bare."""
+    await stage.put(faces="ask")
+    colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
+    first, *rest = (Image.new("RGB", (400, 300), colour) for colour in colours)
+    first.save(tmp_path / f"film.{kind}", save_all=True, append_images=rest, duration=80)
+    daemon.engine.faces, daemon.engine.frames = 3, (2, 0, 1)
+    await page.choose(INPUT, [tmp_path / f"film.{kind}"])
+    card = Card(page)
+    assert "Frame 3\nFrame 1\nFrame 2" in await card.wait_for("Which faces should be protected?")
+    middles = (
+        "function () { return [...this.querySelectorAll('.faces canvas')]"
+        ".map((tile) => tile.getContext('2d').getImageData(56, 56, 1, 1).data.findIndex((level) => level > 150)) }"
+    )
+    shown = None
+    for _ in range(100):  # frames are decoded one after another
+        if (shown := await card.ask(middles)) == [2, 0, 1]:
+            break
+        await asyncio.sleep(0.05)
+    assert [2, 0, 1] == shown
+    await card.press("Face 1, Frame 3")
+    assert "Protect 2 faces" in await card.text()
+
+
 async def test_the_person_looks_first(stage, page, daemon, demo, photos):
     """If set so, the page gets a photo when the person says so, who may have it changed less or hidden better."""
     await stage.put(review="always")

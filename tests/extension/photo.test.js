@@ -107,10 +107,10 @@ test("a clock that jumps, as after a sleep, is no stall", async () => {
 
 test("the person is asked which faces, and the daemon told which to leave out", async () => {
   const boxes = [[1, 2, 30, 40], [50, 2, 30, 40]];
-  const looked = { state: "done", revision: 2, report: { status: "looked", found: boxes } };
+  const looked = { state: "done", revision: 2, report: { status: "looked", found: boxes, found_frames: [4, 0] } };
   const { photo, asked, names } = photoWith({ protect: [{ id: "7" }, { id: "8" }], follow: [looked, done], result: [result] });
   await photo.run();
-  assert.deepEqual([photo.state, photo.isOpen, photo.isFinal, photo.found], ["choosing", true, false, boxes]);
+  assert.deepEqual([photo.state, photo.isOpen, photo.isFinal, photo.found, photo.frames], ["choosing", true, false, boxes, [4, 0]]);
   assert.deepEqual(names(), ["protect", "follow", "cancel"]);
   photo.choose([boxes[1]]);
   while (!photo.isFinal) await new Promise((resolve) => setTimeout(resolve, 1));

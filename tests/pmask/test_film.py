@@ -153,7 +153,8 @@ def test_a_slideshow_of_portraits_is_as_many_faces_as_people(shared, astronaut, 
     people = sorted((shared / "faces/distractors").iterdir())[:2]
     others = [Image.open(path).convert("RGB").resize((300, 300)) for path in people]
     slides = saved([portrait(astronaut), portrait(astronaut, 4, 4), *others], "PNG")
-    assert 3 == len(hasty.protect(slides, MaskOptions(look=True)).report.found)
+    report = hasty.protect(slides, MaskOptions(look=True)).report
+    assert (3, (1, 2, 3)) == (len(report.found), report.found_frames)
 
 
 def test_pages_are_not_followed(astronaut, hasty):

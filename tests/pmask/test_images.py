@@ -642,6 +642,7 @@ def test_frames_that_are_held_are_one_that_is_shown_longer(astronaut):
     )
     assert 6 == opened(data).n_frames
     photo = decode(data)
+    assert [0, 2, 3, 5] == [frame.number for frame in (photo, *photo.more)], "a browser counts what is held too"
     result = encode(photo, photo.rgb, [frame.rgb for frame in photo.more])
     assert 4 == opened(result).n_frames == 1 + len(photo.more)
     assert [150, 70, 70, 90] == times(result)
@@ -655,6 +656,7 @@ def test_an_apngs_own_picture_stays_outside_the_film(astronaut):
         frames[0], "PNG", save_all=True, append_images=frames[1:], default_image=True, duration=[100, 200, 300]
     )
     photo = decode(data)
+    assert [-1, 0, 1, 2] == [frame.number for frame in (photo, *photo.more)]
     result = encode(photo, photo.rgb, [frame.rgb for frame in photo.more])
     assert opened(result).info["default_image"]
     assert [None, 100, 200, 300] == times(data) == times(result)
@@ -729,7 +731,7 @@ def test_both_views_of_a_stereo_photo_come_back(astronaut, encoded):
     first, *rest = frames_of(astronaut)
     data = saved(first, "MPO", save_all=True, append_images=rest[:1])
     photo = decode(data)
-    assert 1 == len(photo.more)
+    assert [1] == [view.number for view in photo.more]
     result = encode(photo, photo.rgb, [photo.more[0].rgb])
     with opened(result) as film:
         assert ("MPO", 2) == (film.format, film.n_frames)

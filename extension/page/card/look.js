@@ -82,6 +82,7 @@
     .hint { margin: 6px 0 0; padding: 6px 9px; border-radius: 8px; background: var(--fill); font-size: 13px; }
     .faces { display: grid; grid-template-columns: repeat(auto-fill, minmax(60px, 1fr)); gap: 8px; margin: 8px 0 0; padding: 0; border: 0; }
     .faces legend { padding: 0; margin-bottom: 6px; }
+    .faces span { display: block; margin-top: 2px; color: var(--quiet); font-size: 12px; text-align: center; overflow-wrap: anywhere; }
     .faces label { position: relative; display: block; cursor: pointer; }
     .faces canvas { display: block; width: 100%; aspect-ratio: 1; border-radius: 10px; background: var(--fill); opacity: .55;
       border: 3px solid transparent; transition: opacity .15s; }

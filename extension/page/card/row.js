@@ -5,7 +5,7 @@
 
   const { card } = globalThis.pmask;
   const { words, progressWords, resultOf, judgedWords, verdictWords, leftWords, facesWords, errorWords, cureWords } = card;
-  const { h, button, bitmapOf, drawFace } = card;
+  const { h, button, bitmapOf, drawFrames, drawFace } = card;
 
   const THUMB_PX = 88; // twice its size on screen, for dense displays
   const THUMB_AFTER_MS = 300; // large photos take long to decode, and first they are to go out
@@ -174,15 +174,14 @@
       return once;
     }
 
-    /** A tile for each face found, ticked: what is unticked stays as it is. */
+    /** A tile for each face found, ticked: what is unticked stays as it is. Of a film each names its frame. */
     #faces() {
       const { photo } = this;
-      const boxes = photo.found.map((_box, i) => h("input", { type: "checkbox", checked: "", "aria-label": words("choose_face", i + 1) }));
+      const frames = photo.frames.map((number) => words("choose_frame", number + 1));
+      const named = (i) => [words("choose_face", i + 1), ...frames.slice(i, i + 1)].join(", ");
+      const boxes = photo.found.map((_box, i) => h("input", { type: "checkbox", checked: "", "aria-label": named(i) }));
       const tiles = photo.found.map(() => h("canvas", { width: TILE_PX, height: TILE_PX, "aria-hidden": "true" }));
-      bitmapOf(photo.file).then((image) => {
-        if (image) tiles.forEach((tile, i) => drawFace(tile, image, photo.found[i]));
-        image?.close();
-      });
+      this.#drawFaces(tiles);
       const go = button("choose_go", "main", () => this.choices.choose(photo, photo.found.filter((_box, i) => !boxes[i].checked)));
       const refresh = () => {
         const ticked = boxes.filter(({ checked }) => checked).length;
@@ -190,9 +189,22 @@
         go.textContent = [words("choose_go_none"), words("choose_go_one")][ticked] ?? words("choose_go", ticked);
       };
       refresh();
-      const grid = h("fieldset", { class: "faces", change: refresh }, ...boxes.map((box, i) => h("label", {}, box, tiles[i])));
+      const captions = frames.map((frame) => h("span", {}, frame));
+      const labels = boxes.map((box, i) => h("label", {}, box, tiles[i], ...captions.slice(i, i + 1)));
+      const grid = h("fieldset", { class: "faces", change: refresh }, ...labels);
       grid.setAttribute("aria-label", words("choose_lead"));
       return [grid, h("div", { class: "actions" }, go, this.#omit(""), ...this.#original(""))];
+    }
+
+    /** Draws each face found out of its own frame; a photo has one. */
+    async #drawFaces(tiles) {
+      const { file, found, frames, report } = this.photo;
+      const draw = (image, number) => tiles.forEach((tile, i) => (frames[i] ?? 0) === number && drawFace(tile, image, found[i]));
+      const first = await bitmapOf(file);
+      if (first) draw(first, 0);
+      first?.close();
+      const later = new Set(frames.filter((number) => number > 0));
+      if (later.size) await drawFrames(file, report.format, later, draw);
     }
 
     #errorBlock(repeats) {
