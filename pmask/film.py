@@ -53,14 +53,14 @@ def protect_film(job: Job) -> Protection:
     ]
     masks = job.search(targets)
     job.progress("encoding", 0.92)
-    protected, delivered = _paste(job, scenes, masks, budgets)
+    protected, written, delivered = _paste(job, scenes, masks, budgets)
     job.progress("checking", 0.96)
     said = _check(job, plain, delivered, scenes, masks, targets, budgets)
     reports, first = [], 0
     for shots_of_one in parts:
         own = slice(first, first := first + len(shots_of_one))
         reports.append(_worst(job, said[own], masks[own], people[own], delivered, names))
-    warnings += job.put_on_record(delivered, len(found) - len(tracks))
+    warnings += job.put_on_record(written, len(found) - len(tracks))
     return job.outcome("protected", protected, reports, warnings, found, numbers)
 
 
@@ -97,9 +97,10 @@ def _targets(
 
 def _paste(
     job: Job, scenes: Sequence[Scene], masks: Sequence[Mask], budgets: Sequence[Sequence[float]]
-) -> tuple[bytes, list[RGB]]:
-    """The protected film, and its frames as they decode to. budgets: of each face in each frame. Where a frame
-    shows masks more than these allow, as one darker than they were made for, it takes less of them."""
+) -> tuple[bytes, list[RGB], list[RGB]]:
+    """The protected film, its frames as they decode to, and one of those for each frame that was masked. budgets: of
+    each face in each frame. Where a frame shows masks more than these allow, as one darker than they were made for, it
+    takes less of them."""
     frames = [job.photo, *job.photo.more]
     strengths: list[npt.NDArray[np.float64]] = [np.ones(len(scene)) for scene in scenes]
     for left in reversed(range(SHRINKS + 1)):
@@ -108,12 +109,13 @@ def _paste(
             for frame, scene, strength in zip(frames, scenes, strengths, strict=True)
         ]
         protected = encode(job.photo, wanted[0], wanted[1:])
-        delivered = aligned(decode(protected).frames, wanted)
+        written = decode(protected).frames
+        delivered = aligned(written, wanted)
         shares = [_shares(job, *frame) for frame in zip(frames, delivered, scenes, budgets, strict=True)]
         if not left or all((share == 1).all() for share in shares):
             break
         strengths = [strength * share for strength, share in zip(strengths, shares, strict=True)]
-    return protected, delivered
+    return protected, written, delivered
 
 
 def _shown(frame: Photo, scene: Scene, masks: Sequence[Mask], strengths: npt.NDArray[np.float64]) -> list[Mask]:

@@ -175,11 +175,13 @@ class Job:
         return reports
 
     def put_on_record(self, masked: Sequence[RGB], bare: int) -> tuple[str, ...]:
-        """Remembers the protected frames, and how many of their faces are bare; but not where no pixel changed, or the
-        bare photo would pass for protected. A warning where that fails: the photo is protected all the same."""
-        record = self.engine.record
+        """Remembers the frames that the protected file decodes to, and how many of their faces are bare; but not where
+        no pixel changed, or the bare photo would pass for protected. A warning where that fails: the photo is protected
+        all the same."""
+        record, came = self.engine.record, self.photo.frames
+        same = len(came) == len(masked) and all(map(np.array_equal, came, masked))
         try:
-            if record is not None and not all(map(np.array_equal, self.photo.frames, masked)):
+            if record is not None and not same:
                 record.add(*masked, bare=bare)
         except OSError as error:
             return (f"{error}; picked again, this photo will be masked a second time",)
