@@ -49,9 +49,16 @@ def watch(
     tracks = follow(seen, gap=gap)
     if not gap:
         return tracks
-    return [
-        sorted([*track, *_overlooked(eyes, frames, seen, track)], key=lambda sight: sight.frame) for track in tracks
-    ]
+    whole: list[list[Sight]] = []
+    for track in tracks:
+        grown = sorted([*track, *_overlooked(eyes, frames, seen, track)], key=lambda sight: sight.frame)
+        for number, other in enumerate(whole):
+            if joined := _joined(other, grown):
+                whole[number] = joined
+                break
+        else:
+            whole.append(grown)
+    return whole
 
 
 def follow(seen: Sequence[Sequence[Sight]], *, gap: int = GAP) -> list[list[Sight]]:
@@ -94,6 +101,18 @@ def _overlooked(
             if not (sights := known(number, end.face, end)):
                 break
             yield from sights
+
+
+def _joined(one: Sequence[Sight], other: Sequence[Sight]) -> list[Sight]:
+    """Two tracks as one, where both have grown into the same frames at the same place: the detector lost the face for
+    longer than GAP. Of those frames each has the half that is nearer to where it was found. Empty where they do not
+    meet."""
+    first, then = ({sight.frame: sight for sight in track} for track in (one, other))
+    both = sorted(first.keys() & then.keys())
+    if not both or any(_overlap(first[number], then[number]) < FOLLOW_IOU for number in both):
+        return []
+    whole = first | then | {number: first[number] for number in both[: len(both) // 2]}
+    return [whole[number] for number in sorted(whole)]
 
 
 def _between(before: Sight, after: Sight, share: float) -> Face:

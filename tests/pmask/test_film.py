@@ -17,7 +17,7 @@ from pmask.mask import Search, angle
 from pmask.options import MaskOptions
 from pmask.protect import Protector
 from pmask.record import Record
-from pmask.tracks import GAP, SHOT, Sight, aligned, by_frame, follow, lead, shots
+from pmask.tracks import GAP, SHOT, Sight, aligned, by_frame, follow, lead, shots, watch
 
 ANNA, BERT = ({"sface": look} for look in torch.eye(128)[:2])
 
@@ -45,6 +45,28 @@ def test_another_person_in_the_same_place_is_another_face():
     slides = [[Sight(n, face(0), who)] for n, who in enumerate((ANNA, ANNA, BERT, ANNA))]
     assert [[0, 1, 3], [2]] == [[sight.frame for sight in track] for track in follow(slides)]
     assert 4 == len(follow(slides, gap=0))
+
+
+class OneFace:
+    """Recognisers who see one person wherever they look."""
+
+    def embed(self, rgb, faces, names):
+        return {name: ANNA["sface"].repeat(len(faces), 1) for name in names}
+
+
+def test_a_face_that_the_detector_loses_for_long_is_one_with_one_mask():
+    """Known in all frames between, it got two masks there, each weakened for the other's sake, and counted as two."""
+    found = [[face(0)] if n < 3 else [face(10)] if n > 16 else [] for n in range(20)]
+    (track,) = watch(OneFace(), [np.zeros((100, 110, 3), np.uint8)] * 20, found, ["sface"])
+    assert list(range(20)) == [sight.frame for sight in track]
+    assert [0.0] * 10 + [10.0] * 10 == [sight.face.box[0] for sight in track], "each end stands for what is near it"
+
+
+def test_faces_that_do_not_meet_stay_two():
+    """One person may be in a film twice, beside a mirror or cut together."""
+    found = [[face(0)] if n < 3 else [face(300)] if n > 16 else [] for n in range(20)]
+    tracks = watch(OneFace(), [np.zeros((100, 400, 3), np.uint8)] * 20, found, ["sface"])
+    assert [list(range(20))] * 2 == [[sight.frame for sight in track] for track in tracks]
 
 
 def test_a_long_track_is_cut_into_shots_of_about_a_second():
