@@ -20,6 +20,9 @@ export const ROUTES = {
 
 /** Seconds that the daemon may hold a status answer. Firefox gives up on a message at 30 s, Chromium on an idle worker. */
 export const WAIT_S = 8;
+/** Seconds after which the daemon gives up a photo that nobody asks for, a tab having closed while it was sent or the browser
+ * having ended. A page in the background asks once a minute. */
+const PATIENCE_S = 180;
 
 const SHORT_MS = 5_000;
 const BODY_MS = 60_000; // a large photo over loopback while the processor is busy
@@ -161,7 +164,8 @@ export async function createJob(daemon, photo, choices) {
   const headers = { "Content-Type": "application/octet-stream", "X-PMask-Options": JSON.stringify(choices) };
   try {
     // Not read here: the browser sends it from where it lies.
-    return await bodyOf(await proven(daemon, ROUTES.create, { body: photo, headers, timeout: BODY_MS }));
+    const how = { body: photo, headers, query: { patience: PATIENCE_S }, timeout: BODY_MS };
+    return await bodyOf(await proven(daemon, ROUTES.create, how));
   } catch (error) {
     // "Failed to fetch" is also what a file is answered with that has changed or gone since it was chosen.
     if (error.code === "daemon_off" && !(await isReadable(photo))) throw new PMaskError("unreadable");

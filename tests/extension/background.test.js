@@ -231,7 +231,7 @@ async function serve(health, then = () => ({ status: 202, body: { id: "1" } })) 
   const requests = [];
   const server = createServer((request, response) => {
     const url = new URL(request.url, "http://x");
-    requests.push({ method: request.method, path: url.pathname, headers: request.headers });
+    requests.push({ method: request.method, path: url.pathname, query: Object.fromEntries(url.searchParams), headers: request.headers });
     request.resume();
     const { status = 200, body, headers } = url.pathname === "/v1/health" ? { body: health(url.searchParams, server.address().port) } : then(request);
     response.writeHead(status, { "Content-Type": "application/json", ...headers });
@@ -258,6 +258,7 @@ test("a proven daemon gets the token and the photo, with no cookie and nothing c
   const [health, job] = server.requests;
   assert.equal(health.headers.authorization, undefined);
   assert.deepEqual([job.method, job.path, job.headers.authorization], ["POST", "/v1/jobs", `Bearer ${TOKEN}`]);
+  assert.deepEqual(job.query, { patience: "180" }, "a tab may close before the daemon's answer is here");
   assert.equal(job.headers["x-pmask-options"], '{"delta":1}');
 });
 
