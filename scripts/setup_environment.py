@@ -62,6 +62,7 @@ def is_ready(root: Path, extras: Collection[str]) -> bool:
 
 def ensure(extras: Collection[str] = (), root: Path = ROOT) -> Path:
     """The Python of `.venv`, after making or renewing the environment where it is needed. Raises Failed."""
+    print_anything()  # here, for all who call this: it prints where the repository is
     check_machine()
     venv = root / ".venv"
     if is_ready(root, extras):
@@ -204,7 +205,6 @@ def hand_over(python: Path, arguments: Sequence[str]) -> NoReturn:
 
 def main() -> int:
     """Makes the environment with the extras that are named; returns the exit code."""
-    print_anything()
     parser = argparse.ArgumentParser(description="Makes PMask's Python environment, .venv, or brings it up to date.")
     parser.add_argument("extras", nargs="*", metavar="EXTRA", help=f"what else to install: {', '.join(EXTRAS)}")
     extras = parser.parse_args().extras
