@@ -55,7 +55,7 @@ _HEADERS = {
 _CONFIG = web.AppKey("config", Config)
 _ENGINE: web.AppKey[Engine] = web.AppKey("engine")
 _CLIENTS = web.AppKey("clients", Clients)
-_QUEUE = web.AppKey("queue", JobQueue)
+QUEUE = web.AppKey("queue", JobQueue)
 _LOOKING = web.AppKey("looking", asyncio.Lock)
 _STARTED = web.AppKey("started", float)
 DOORMAN = web.AppKey("doorman", Doorman)
@@ -72,7 +72,7 @@ def create_app(
     middlewares = [_errors, page.dismiss_workers, door(clients, config.port, doorman.know)]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BYTES)
     app[_CONFIG], app[_ENGINE], app[_CLIENTS] = config, engine, clients
-    app[_QUEUE], app[DOORMAN] = queue, doorman
+    app[QUEUE], app[DOORMAN] = queue, doorman
     app[_LOOKING], app[_STARTED] = asyncio.Lock(), time.time()
     for method, path, handler in (
         ("GET", "/v1/health", _health),
@@ -117,7 +117,7 @@ async def _pair(request: web.Request) -> web.Response:
 
 async def _leave(request: web.Request) -> web.Response:
     client = request[CLIENT].id
-    request.app[_QUEUE].forget_client(client)
+    request.app[QUEUE].forget_client(client)
     request.app[_CLIENTS].revoke(client)
     log.info("a client has left", extra=facts(client=client))
     return web.Response(status=204)
@@ -141,20 +141,20 @@ async def _options(request: web.Request) -> web.Response:
                 "bytes": _most_bytes(request.app[_CONFIG]),
                 "pixels": min(request.app[_CONFIG].photo_pixels, MAX_PIXELS),
             },
-            "seconds_per_face": request.app[_QUEUE].seconds_per_face,
+            "seconds_per_face": request.app[QUEUE].seconds_per_face,
         }
     )
 
 
 async def _warm(request: web.Request) -> web.Response:
-    request.app[_QUEUE].warm(_options_of(request))
+    request.app[QUEUE].warm(_options_of(request))
     return web.Response(status=204)
 
 
 async def _metrics(request: web.Request) -> web.Response:
     app = request.app
     engine = app[_ENGINE].status
-    gauges = app[_QUEUE].gauges() | {
+    gauges = app[QUEUE].gauges() | {
         "pmask_info": {__version__: 1},
         "pmask_start_time_seconds": app[_STARTED],
         "pmask_resident_bytes": resident_bytes(os.getpid()),
@@ -167,12 +167,12 @@ async def _metrics(request: web.Request) -> web.Response:
         "pmask_engine_starts_total": engine.starts,
         "pmask_engine_fallbacks_total": engine.fallbacks,
     }
-    text = app[_QUEUE].metrics.render(gauges)
+    text = app[QUEUE].metrics.render(gauges)
     return web.Response(text=text, headers={"Content-Type": f"{CONTENT_TYPE}; charset=utf-8"})
 
 
 async def _make_job(request: web.Request) -> web.Response:
-    config, queue, client_id = request.app[_CONFIG], request.app[_QUEUE], request[CLIENT].id
+    config, queue, client_id = request.app[_CONFIG], request.app[QUEUE], request[CLIENT].id
     options, limit = _options_of(request), _most_bytes(config)
     patience = _number(request, "patience", math.inf, _MAX_PATIENCE)
     size = _announced_size(request, limit)
@@ -191,10 +191,11 @@ async def _make_job(request: web.Request) -> web.Response:
 async def _job(request: web.Request) -> web.Response:
     job = _own_job(request)
     wait = _number(request, "wait", 0, _MAX_WAIT)
-    request.app[_QUEUE].asked(job, wait)
+    request.app[QUEUE].asked(job, wait)
     if wait:
         await job.wait(int(_number(request, "seen", job.revision, math.inf)), wait)
-    return web.json_response(_as_json(job, request.app[_QUEUE]))
+        request.app[QUEUE].asked(job)
+    return web.json_response(_as_json(job, request.app[QUEUE]))
 
 
 async def _result(request: web.Request) -> web.Response:
@@ -210,12 +211,12 @@ async def _result(request: web.Request) -> web.Response:
 
 
 async def _delete_job(request: web.Request) -> web.Response:
-    request.app[_QUEUE].forget(_own_job(request))
+    request.app[QUEUE].forget(_own_job(request))
     return web.Response(status=204)
 
 
 def _own_job(request: web.Request) -> Job:
-    return request.app[_QUEUE].get(request[CLIENT].id, request.match_info["id"])
+    return request.app[QUEUE].get(request[CLIENT].id, request.match_info["id"])
 
 
 def _most_bytes(config: Config) -> int:
@@ -325,7 +326,7 @@ def _number(request: web.Request, name: str, default: float, most: float) -> flo
 @web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Makes the one error shape out of whatever went wrong, and counts."""
-    metrics = request.app[_QUEUE].metrics
+    metrics = request.app[QUEUE].metrics
     response = await _answer(request, handler)
     metrics.count("pmask_requests_total", status=str(response.status))
     if (code := response.get(_CODE)) is not None:
@@ -379,12 +380,12 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 
 
 async def _wake_all(app: web.Application) -> None:
-    app[_QUEUE].stop()
+    app[QUEUE].stop()
 
 
 async def _work(app: web.Application) -> AsyncIterator[None]:
     """The queue's life is the application's."""
-    working = asyncio.create_task(app[_QUEUE].run())
+    working = asyncio.create_task(app[QUEUE].run())
     yield
     working.cancel()
     with contextlib.suppress(asyncio.CancelledError):

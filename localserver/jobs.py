@@ -216,18 +216,17 @@ class JobQueue:
         return job
 
     def asked(self, job: Job, answered_in: float = 0.0) -> None:
-        """The job's client is there, and has its answer in so many seconds at most: its patience begins anew then."""
-        if job.given_up is not None:
-            job.given_up.cancel()
-        if job.patience is not None:
+        """The job's client is there, and has its answer in so many seconds at most: its patience begins anew then. What
+        is made of a job already waits for it longer."""
+        if job.patience is not None and job.ended_at is None:
+            if job.given_up is not None:
+                job.given_up.cancel()
             loop = asyncio.get_running_loop()
             job.given_up = loop.call_later(answered_in + job.patience, self._give_up, job)
 
     def _give_up(self, job: Job) -> None:
-        """Nobody has asked for the job in time. What is made of it already may still be fetched."""
-        if job.ended_at is None:
-            log.info("a job was given up", extra=facts(client=job.client_id))
-            self.forget(job)
+        log.info("a job was given up", extra=facts(client=job.client_id))
+        self.forget(job)
 
     def warm(self, options: MaskOptions) -> None:
         """Has the engine get ready, unless it is at work or memory is short."""
@@ -383,6 +382,8 @@ class JobQueue:
         if job.ended_at is None:
             job.state, job.result, job.error = state, result, error
             job.data, job.ended_at = b"", self._clock()
+            if job.given_up is not None:
+                job.given_up.cancel()  # it holds the job, and so the result, until its time
             job.touch()
 
     def _sweep(self) -> None:

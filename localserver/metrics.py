@@ -17,7 +17,11 @@ METRICS = {
     "pmask_requests_total": ("counter", "Requests answered, by status.", "status"),
     "pmask_refusals_total": ("counter", "Requests refused or failed, by the error's code.", "code"),
     "pmask_connections": ("gauge", "Connections that are open.", None),
-    "pmask_connections_refused_total": ("counter", "Connections closed at once, since there were too many.", None),
+    "pmask_connections_refused_total": (
+        "counter",
+        "Strangers' connections closed to make room: too many, or too much sent without an answer.",
+        None,
+    ),
     "pmask_clients": ("gauge", "Clients that are paired.", None),
     "pmask_jobs": ("gauge", "Jobs in memory, by state.", "state"),
     "pmask_jobs_total": ("counter", "Jobs ended: done, cached, or the error's code.", "outcome"),

@@ -21,7 +21,7 @@ export const ROUTES = {
 const KEPT_AS = "pmask-pairing";
 const WAIT_S = 2; // a browser opens six connections to a host for all its tabs: whatever else they ask waits for one
 const SHORT_MS = 10_000;
-const PATIENCE_S = 10; // after which the daemon gives up a photo that nobody asks for: nothing surely outlives a tab that is closed
+const PATIENCE_S = 30; // after which the daemon gives up a photo that nobody asks for: of a closed tab, no word is sure to arrive
 const BODY_MS = 90_000; // a large photo over loopback while the processor is busy
 const UNPAIRED = ["not_paired", "unauthorised", "forbidden_origin"]; // answers that end a pairing
 

@@ -26,7 +26,7 @@ const CURES = {
   unauthorised: ["This tab is no longer paired", PAIR_AGAIN],
   wrong_version: ["The server is of another version than this page", "Reload this page."],
   timeout: ["PMask's server does not answer", "It may be overloaded. If that lasts, start it anew."],
-  not_found: ["PMask's server lost the photo", "It was started anew meanwhile. Try again."],
+  not_found: ["PMask's server lost the photo", "It was started anew, or this page was asleep. Try again."],
   bad_code: ["This code is wrong, used, or too old", "A code is good once and for two minutes. Make a new one with “pmask-server pair”."],
   too_many_attempts: ["Too many wrong codes", "Wait a minute, then make a new code with “pmask-server pair”."],
   out_of_memory: ["Not enough memory for this photo", "Close other programs, or choose a smaller photo."],

@@ -17,10 +17,10 @@ from browser import Browser, Page
 from demo.server import RECEIVED
 from PIL import Image
 
-from localserver.app import DOORMAN, create_app
+from localserver.app import DOORMAN, QUEUE, create_app
 from localserver.clients import Clients
 from localserver.config import Config
-from localserver.jobs import EngineStatus
+from localserver.jobs import EngineStatus, JobQueue
 from localserver.results import Result
 from pmask.errors import Cancelled, PMaskError
 from pmask.options import MaskOptions
@@ -67,6 +67,7 @@ class FakeEngine:
     devices = None
     status = EngineStatus()
     warmed: int = 0
+    hurry: bool = False  # ends the photo at work, however long it was to take
 
     def warm(self, options: MaskOptions) -> None:
         self.warmed += 1
@@ -77,7 +78,7 @@ class FakeEngine:
         self.started += 1
         self.options.append(options)
         end = time.monotonic() + self.seconds
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - time.monotonic()) > 0 and not self.hurry:
             on_progress(Progress(stage="masking", fraction=1 - min(1, left / (self.seconds or left)), faces=self.faces))
             try:
                 await asyncio.wait_for(cancel.wait(), min(left, 0.5))
@@ -126,14 +127,27 @@ class Daemon:
         self.clients = Clients(folder)
         self._folder = folder
         self._running = None
+        self.queue: JobQueue
 
     async def start(self):
         # Tests send one photo again and again, and change what the engine makes of it.
         config = Config(port=self.port, state_dir=self._folder, cache_bytes=0, free_memory=0)
         app = create_app(config, self.engine, self.clients)
+        self.queue = app[QUEUE]
         self._running = contextlib.AsyncExitStack()
         listener = socket.create_server(("127.0.0.1", self.port))
         await self._running.enter_async_context(app[DOORMAN].serve(app, listener))
+
+    def jobs(self) -> int:
+        """How many photos wait or are at work."""
+        states = self.queue.gauges()["pmask_jobs"]
+        return states["queued"] + states["running"]
+
+    def lose_patience(self, seconds: float):
+        """All jobs are given up after so many seconds that nobody asks for them."""
+        for job in self.queue._jobs.values():
+            job.patience = seconds
+            self.queue.asked(job)
 
     async def stop(self):
         if self._running:

@@ -633,11 +633,12 @@ async def test_a_tab_that_is_closed_leaves_no_work_behind(browser, running, page
     before any farewell is sent, as Firefox does every other time."""
     engine.seconds = 300
     await page.set_files(PHOTOS, [photos["eileen.jpg"], photos["käthe.png"]])
-    await page.wait_for(
-        "document.querySelectorAll('.photo:is([data-state=queued], [data-state=running])').length === 2"
-    )
+    await happens(lambda: running.jobs() == 2)
+    running.lose_patience(3)
+    await asyncio.sleep(4)
+    assert running.jobs() == 2, "the page is there, and asks"
     await page.close()
-    await happens(lambda: engine.cancelled)
+    await happens(lambda: engine.cancelled and running.jobs() == 0)
     engine.seconds = 0
     other = await open_paired(browser, running)
     await other.set_files(PHOTOS, [photos["third.webp"]])
@@ -729,9 +730,10 @@ async def test_a_squatters_service_worker_goes(browser, running):
     page = await browser.open(f"http://127.0.0.1:{running.port}/")
     await has_title(page, "ready")
     await runner.cleanup()
+    page = await browser.open(f"http://127.0.0.1:{running.port}/#nobody-there")
+    await has_title(page, "squatter")
     await running.start()
     page = await browser.open(f"http://127.0.0.1:{running.port}/#pair=AAAA2222")
-    await has_title(page, "squatter")
     await has_title(page, "PMask on this computer")
     await open_paired(browser, running)
 

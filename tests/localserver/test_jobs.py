@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from localserver import jobs
+from localserver.app import QUEUE
 from localserver.results import Result
 from localserver.serving import SERVER_OPTIONS
 from pmask.errors import OutOfMemory, WeightsUnavailable
@@ -353,32 +354,65 @@ async def test_deleting_a_queued_job_keeps_it_from_running(daemon, photo):
     assert [0, 3] == [options.seed for _, options in daemon.engine.taken]
 
 
+async def impatient(daemon, photo) -> jobs.Job:
+    """A job that is given up ten minutes after the last question for it."""
+    _, body = await daemon.json("POST", "/v1/jobs?patience=600", data=photo)
+    return daemon.app[QUEUE].get(daemon.client_id, body["id"])
+
+
+def left(job: jobs.Job) -> float:
+    """Seconds until it is given up."""
+    return job.given_up.when() - asyncio.get_running_loop().time()
+
+
 async def test_a_photo_that_nobody_asks_for_is_given_up(daemon, photo):
     """A tab that is closed says nothing that surely arrives, and the next one's photos would wait for its own."""
-    path = "/v1/jobs?patience=0.3"
-    running, queued = [(await daemon.json("POST", path, data=photo))[1]["id"] for _ in range(2)]
+    gone = [await impatient(daemon, photo) for _ in range(2)]
     kept = await daemon.post(photo)
-    assert "running" == (await daemon.until(running, "running"))["state"]
-    for _ in range(4):
-        await asyncio.sleep(0.15)
-        assert 200 == (await daemon.json("GET", f"/v1/jobs/{running}"))[0]
-        assert 200 == (await daemon.json("GET", f"/v1/jobs/{queued}"))[0]
-    status, _ = await daemon.json("GET", f"/v1/jobs/{queued}?wait=0.6&seen=99")
-    assert 200 == status, "who waits has not left"
-    await daemon.until(kept, "running")
-    assert (404, "not_found") == await daemon.refusal("GET", f"/v1/jobs/{running}")
-    await asyncio.sleep(0.5)
-    assert (404, "not_found") == await daemon.refusal("GET", f"/v1/jobs/{queued}")
-    assert "running" == (await daemon.json("GET", f"/v1/jobs/{kept}"))[1]["state"]
+    await daemon.until(gone[0].id, "running")
+    for job in gone:
+        job.patience = 0.0
+        daemon.app[QUEUE].asked(job)
+    await asyncio.wait_for(daemon.until(kept, "running"), 20)
+    assert ["cancelled"] * 2 == [job.state for job in gone]
+    for job in gone:
+        assert (404, "not_found") == await daemon.refusal("GET", f"/v1/jobs/{job.id}")
+
+
+async def test_who_asks_for_a_photo_or_waits_for_it_has_not_left(daemon, photo):
+    """Patience counts from the last answer, however late that is."""
+    job = await impatient(daemon, photo)
+    await daemon.until(job.id, "running")
+    before = job.given_up.when()
+    await daemon.json("GET", f"/v1/jobs/{job.id}")
+    assert before < job.given_up.when() and 600 >= left(job)
+    poll = asyncio.ensure_future(daemon.json("GET", f"/v1/jobs/{job.id}?wait=20&seen={job.revision}"))
+    while left(job) <= 600:
+        await asyncio.sleep(0.01)
+    daemon.engine.say(Progress(stage="masking", fraction=0.5))
+    await poll
+    assert 600 >= left(job)
 
 
 async def test_what_is_made_waits_for_whoever_was_late(daemon, photo):
     """The work is done: there is nothing to save by throwing it away."""
-    job = (await daemon.json("POST", "/v1/jobs?patience=0.2", data=photo))[1]["id"]
+    job = await impatient(daemon, photo)
     daemon.engine.say(PROTECTED)
-    await daemon.until(job, "done")
-    await asyncio.sleep(0.5)
-    assert 200 == await daemon.json_or_nothing("GET", f"/v1/jobs/{job}/result")
+    await daemon.until(job.id, "done")
+    assert job.given_up.cancelled()
+    assert 200 == await daemon.json_or_nothing("GET", f"/v1/jobs/{job.id}/result")
+
+
+async def test_a_deleted_photo_is_not_kept_by_its_patience(daemon, photo):
+    """Nor by anything else: nobody counts it any more."""
+    job = await impatient(daemon, photo)
+    daemon.engine.say(PROTECTED)
+    await daemon.until(job.id, "done")
+    held, job_id = weakref.ref(job), job.id
+    del job
+    assert 204 == await daemon.json_or_nothing("DELETE", f"/v1/jobs/{job_id}")
+    gc.collect()
+    assert held() is None
 
 
 @pytest.mark.parametrize("patience", ["-1", "601", "soon", "nan"])
@@ -553,9 +587,10 @@ async def test_the_first_sign_of_an_upload_warms_the_engine(daemon, photo):
 
 async def test_uploads_count_before_they_have_arrived(make_daemon, photo):
     """Many slow uploads at once are memory too."""
-    daemon = await (await make_daemon(queue_jobs=1, upload=0.3)).pair()
+    daemon = await (await make_daemon(queue_jobs=1, upload=2)).pair()
     slow = asyncio.ensure_future(daemon.refusal("POST", "/v1/jobs", data=drip(photo)))
-    await asyncio.sleep(0.1)
+    while not daemon.app[QUEUE].gauges()["pmask_uploads"]:
+        await asyncio.sleep(0.01)
     assert (429, "queue_full") == await daemon.refusal("POST", "/v1/jobs", data=photo)
     assert (400, "bad_request") == await slow
     await daemon.post(photo)
@@ -564,7 +599,7 @@ async def test_uploads_count_before_they_have_arrived(make_daemon, photo):
 async def drip(photo):
     """A body that never ends."""
     yield photo
-    await asyncio.sleep(3)
+    await asyncio.sleep(30)
 
 
 async def test_an_upload_that_breaks_off_leaves_no_trace(make_daemon, photo, caplog):
