@@ -69,9 +69,14 @@ async def answering(page, accept):
         await asyncio.wait_for(task, 15)
 
 
+async def targets(browser, kind="page"):
+    """The ids of the browser's tabs, or of what else is of this kind."""
+    found = (await browser.line.call("Target.getTargets"))["targetInfos"]
+    return [target["targetId"] for target in found if target["type"] == kind]
+
+
 async def workers(browser):
-    targets = (await browser.line.call("Target.getTargets"))["targetInfos"]
-    return [target["targetId"] for target in targets if target["type"] == "service_worker"]
+    return await targets(browser, "service_worker")
 
 
 @pytest.mark.parametrize("seconds", [6, pytest.param(75, marks=SLOW)])
@@ -119,9 +124,9 @@ async def test_a_closed_tab_leaves_no_work(guarded, daemon, demo, photos):
     page = await begin(guarded, daemon, demo, photos)
     other = await guarded.open(demo.url("react"))
     await other.choose(INPUT, [photos["käthe.png"], photos["third.webp"]])
-    await Card(other).wait_for("Waiting for its turn")
+    await until(lambda: daemon.jobs() == 3)
     await other.close()
-    await asyncio.sleep(2)  # else the queue's first may start before it is cancelled
+    await until(lambda: daemon.jobs() == 1)
     await page.close()
     await until(lambda: daemon.engine.cancelled == 1)
     await asyncio.sleep(1)
@@ -218,11 +223,13 @@ async def test_a_browser_that_sleeps(guarded, daemon, demo, photos):
 
 async def test_two_tabs_at_once(guarded, daemon, demo, photos):
     """Each page gets its own photo, and cancelling in one leaves the other alone."""
-    daemon.engine.seconds = 1.5
+    daemon.engine.seconds = 60
     pages = [await guarded.open(demo.url("react")) for _ in range(3)]
     for page, name in zip(pages, ["eileen.jpg", "käthe.png", "third.webp"], strict=True):
         await page.choose(INPUT, [photos[name]])
     await Card(pages[1]).press("Cancel")
+    await until(lambda: daemon.jobs() == 2)
+    daemon.engine.hurry = True
     files = await demo.wait_for(2)
     assert ["eileen.jpg", "third.webp"] == [file.name for file in files]
     assert [mark(photos[file.name].read_bytes()) for file in files] == [demo.bytes_of(file) for file in files]
@@ -289,7 +296,8 @@ async def test_a_reloaded_extension_fails_closed(fresh, daemon, demo, photos):
         await other.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"]])
         await Card(other).wait_for("Upload all that are ready")
         await options.evaluate("setTimeout(() => chrome.runtime.reload(), 50)")
-        await asyncio.sleep(1.5)
+        while options.target in await targets(browser):  # a reload closes the extension's own tabs
+            await asyncio.sleep(0.05)
         await page.choose(INPUT, [photos["eileen.jpg"]])
         await Card(page).wait_for("PMask was updated")
         await demo.stays_empty()
