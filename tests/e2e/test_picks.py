@@ -223,7 +223,7 @@ async def test_leaving_one_photo_out(page, demo, photos):
 
 
 async def test_the_form_is_held_while_a_photo_is_pending(guarded, daemon, demo, photos):
-    """A form that is sent too early would be sent without its photo, by click or by script."""
+    """A form that is sent too early would be sent without its photo, by click, by script or by an event of the page's."""
     page = await guarded.open(demo.url())
     daemon.engine.seconds = 2
     await page.evaluate(
@@ -232,6 +232,7 @@ async def test_the_form_is_held_while_a_photo_is_pending(guarded, daemon, demo, 
     )
     await send_too_early(page, photos["eileen.jpg"])
     await page.evaluate("document.getElementById('form').submit()")
+    await page.evaluate("document.getElementById('form').dispatchEvent(new Event('submit', { cancelable: true }))")
     assert await page.evaluate("window.submits") == 0
     assert demo.url() == await page.evaluate("location.href")
     await page.wait_for("document.getElementById('photo').files.length === 1")

@@ -96,6 +96,7 @@
 
     /** Does this submit only close the dialog that the form stands in? */
     const closes = (event, form) => {
+      if (!event.isTrusted) return false; // a script's own, by which its form is sent
       const submitter = pristine.submitter(event);
       const method = (submitter && pristine.attribute(submitter, "formmethod")) ?? pristine.attribute(form, "method") ?? "";
       return pristine.matches(DIALOG, method) !== null;
