@@ -223,7 +223,7 @@ async def test_leaving_one_photo_out(page, demo, photos):
 
 
 async def test_the_form_is_held_while_a_photo_is_pending(guarded, daemon, demo, photos):
-    """A form that is sent too early would be sent without its photo, by click, by script or by an event of the page's."""
+    """Sent too early, it would go without its photo: by click, by script, or by an event that the page makes up."""
     page = await guarded.open(demo.url())
     daemon.engine.seconds = 2
     await page.evaluate(
