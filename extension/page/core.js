@@ -197,16 +197,7 @@
    * document.open(), which write() may call, removes every listener of the window: ours, and the bridge's. The scripts that
    * write() brings run within it, so a listener that they add has ours put in front of it first.
    */
-  const keepWatching = (view, documents, targets) => {
-    let left = false;
-    /** Where an initial document is left for another of its site, browsers keep window, listeners and all: two guards. */
-    const isLeft = () => {
-      if (view !== window && !left && isGuarded(targets)) {
-        left = true;
-        watchAgain(view, pristine.unlisten);
-      }
-      return left;
-    };
+  const keepWatching = (view, documents, targets, isLeft) => {
     const again = (self) => {
       if (isLeft()) return;
       const opened = pristine.viewOf(self); // another window's, where its document was handed to a function of this one
@@ -219,6 +210,43 @@
     });
   };
 
+  const standers = bareArray();
+
+  /**
+   * Has `stand(view, wrap)` called with each window that is looked after, whose page may call the functions of that
+   * window's own prototypes: it wraps them, by the `wrap` that it is given.
+   */
+  const standIn = (stand) => {
+    standers[standers.length] = stand;
+    stand(window, wrap);
+  };
+
+  /** Stands in front of all that `standIn` named in a window of ours, until it has a guard of its own. */
+  const standThere = (view, targets) => {
+    let left = false;
+    /** Where an initial document is left for another of its site, browsers keep window, listeners and all: two guards. */
+    const isLeft = () => {
+      if (!left && isGuarded(targets)) {
+        left = true;
+        watchAgain(view, pristine.unlisten);
+      }
+      return left;
+    };
+    keepWatching(view, homeOf(pristine.documentOf(view), "write"), targets, isLeft);
+    lookNative(homeOf(getOwnPropertyDescriptor(targets, "addEventListener").value, "toString"));
+    const wrapThere = (prototype, name, before, after) => {
+      const unlessLeft = (self, args) => (isLeft() ? undefined : before(self, args));
+      wrap(prototype, name, unlessLeft, (self, result, args) => (left ? undefined : after?.(self, result, args)));
+    };
+    for (let i = 0; i < standers.length; i += 1) {
+      try {
+        standers[i](view, wrapThere);
+      } catch {
+        // A window without a secure context lacks some: the others are still to come.
+      }
+    }
+  };
+
   const adopted = new WeakMap(); // EventTarget.prototype of a window that we look after from here -> true
 
   /**
@@ -228,12 +256,10 @@
   const adopt = (view) => {
     const targets = view && homeOf(view, "addEventListener");
     if (!targets || view === window || isGuarded(targets)) return;
-    if (!pristine.mapGet(adopted, targets)) {
-      pristine.mapSet(adopted, targets, true);
-      keepWatching(view, homeOf(pristine.documentOf(view), "write"), targets);
-      lookNative(homeOf(getOwnPropertyDescriptor(targets, "addEventListener").value, "toString"));
-    }
     watchAgain(view);
+    if (pristine.mapGet(adopted, targets)) return;
+    pristine.mapSet(adopted, targets, true);
+    standThere(view, targets);
   };
 
   const reached = (_self, view) => {
@@ -244,11 +270,13 @@
     }
   };
 
-  const watchReached = () => {
-    wrap(HTMLIFrameElement.prototype, "contentWindow", () => {}, reached);
-    wrap(HTMLIFrameElement.prototype, "contentDocument", () => {}, (self, inside) => reached(self, inside && pristine.viewOf(inside)));
-    wrap(globalThis, "open", () => {}, reached);
-  };
+  const watchReached = () =>
+    standIn((view, wrapIn) => {
+      const ofDocument = (self, inside) => reached(self, inside && pristine.viewOf(inside));
+      wrapIn(view.HTMLIFrameElement.prototype, "contentWindow", () => {}, reached);
+      wrapIn(view.HTMLIFrameElement.prototype, "contentDocument", () => {}, ofDocument);
+      wrapIn(view, "open", () => {}, reached);
+    });
 
   const closedRoots = new WeakMap(); // host -> its root, which an event that left it does not name
 
@@ -531,9 +559,10 @@
     watchRoots,
     innermost,
     wrap,
+    standIn,
     lookNative: () => lookNative(Function.prototype),
     watchWindow,
-    keepWatching: () => keepWatching(window, Document.prototype, EventTarget.prototype),
+    keepWatching: () => keepWatching(window, Document.prototype, EventTarget.prototype, () => false),
     watchReached,
     hold,
     holdFor,

@@ -7,10 +7,12 @@ from arena import Case
 
 INNER = "document.querySelector('iframe').contentDocument.querySelector('input')"
 INNER_ZONE = "document.querySelector('iframe').contentDocument.getElementById('zone')"
+INNER_BUTTON = "document.querySelector('iframe').contentDocument.querySelector('button')"
 FRAME = "document.querySelector('iframe')"
 NESTED = (
     "document.querySelector('iframe').contentDocument.querySelector('iframe').contentDocument.querySelector('input')"
 )
+CLIPBOARD_MENU = {"firefox": "Firefox asks in a menu of its own that no tool presses"}
 NO_PICKER = {"firefox": "Firefox has no file picker of its own"}
 NO_HANDLES = {"firefox": "Firefox hands out no handles"}
 SEVERAL = ("käthe.png", "notes.txt", "eileen.jpg", "clip.mp4", "third.webp")
@@ -108,6 +110,10 @@ FRAMES = [
     route("frame-fragment-late", "frame with `src=about:blank#late`, filled later", target=INNER),
     route("frame-no-content", "frame whose address has no content (204), filled later", target=INNER),
     route("frame-stopped", "frame whose loading `document.open` stops", target=INNER),
+    route("frame-void-detached", "frame with `src=javascript:void 0`, input that never enters it", target=INNER_BUTTON),
+    route("frame-void-closed", "frame with `src=javascript:void 0`, closed shadow root",
+          target="document.querySelector('iframe').contentDocument.querySelector('div')"),
+    route("frame-void-nested", "frame with `src=javascript:void 0` in such a frame", target=NESTED),
     route("frame-moved", "input moved into another window's document", target=INNER),
 ]  # fmt: skip
 
@@ -142,7 +148,9 @@ CLIPBOARD = [
     route("paste-closed-shadow", "paste in a closed shadow root", gesture="paste"),
     route("paste-cloned-shadow", "paste in a closed shadow root, cloned from a template", gesture="paste"),
     route("clipboard-read", "`navigator.clipboard.read()`", gesture="press",
-          never={"firefox": "Firefox asks in a menu of its own that no tool presses"}),
+          never=CLIPBOARD_MENU),
+    route("frame-void-clipboard", "`navigator.clipboard.read()` in a frame with `src=javascript:void 0`", gesture="press",
+          target=INNER_BUTTON, never=CLIPBOARD_MENU),
 ]  # fmt: skip
 
 PICKERS = [

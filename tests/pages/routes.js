@@ -241,6 +241,27 @@ const ROUTES = {
     inside.write(dropMarkup);
     inside.close();
   },
+  "frame-void-detached"() {
+    const { contentDocument: inside } = frame({ src: "javascript:void 0" });
+    inside.body.innerHTML = "<button>Choose</button>";
+    inside.querySelector("button").onclick = () => {
+      const input = Object.assign(inside.createElement("input"), { type: "file" });
+      input.addEventListener("change", () => send(input.files));
+      input.click();
+    };
+  },
+  "frame-void-closed"() {
+    const { contentDocument: inside } = frame({ src: "javascript:void 0" });
+    inside.body.innerHTML = "<div></div>";
+    inside.querySelector("div").attachShadow({ mode: "closed" }).innerHTML = inputMarkup;
+  },
+  "frame-void-nested"() {
+    const { contentDocument: outer } = frame({ src: "javascript:void 0" });
+    outer.body.innerHTML = '<iframe src="javascript:void 0" width="300" height="100"></iframe>';
+    const { contentDocument: inner } = outer.querySelector("iframe");
+    inner.body.innerHTML = inputMarkup;
+    inner.querySelector("input").onchange = (event) => send(event.target.files);
+  },
   "frame-moved"() {
     // The input is made by the page and handed to a frame, whose window then hears the events.
     const { document: inside } = frame().contentWindow;
@@ -376,6 +397,15 @@ const ROUTES = {
       send([new File([await item.getType("image/png")], "read.png", { type: "image/png" })]);
     };
     put("button", { id: "paste", textContent: "Paste", onclick });
+  },
+
+  "frame-void-clipboard"() {
+    const { contentWindow: view } = frame({ src: "javascript:void 0" });
+    view.document.body.innerHTML = "<button>Paste</button>";
+    view.document.querySelector("button").onclick = async () => {
+      const [item] = await view.navigator.clipboard.read();
+      send([new File([await item.getType("image/png")], "read.png", { type: "image/png" })]);
+    };
   },
 
   // The file picker's own function. The test puts `pickedHandles` there, since no tool can press its dialog.

@@ -140,54 +140,56 @@
       });
     };
 
-    // What the page does that would otherwise put its listener, or its tree, out of our sight.
     core.watchRoots(watch);
-    core.wrap(Element.prototype, "attachShadow", () => {}, (host, root) => core.noteRoot(host, root));
-    // By a script, a closed root that the parser made is reached by this getter alone.
-    const ofInternals = (_internals, root) => {
-      if (root) core.noteRoot(pristine.rootHost(root), root);
-    };
-    core.wrap(ElementInternals.prototype, "shadowRoot", () => {}, ofInternals);
-    core.wrap(
-      EventTarget.prototype,
-      "addEventListener",
-      (self, args) => {
-        if (args[0] === "change" || args[0] === "input") watch(self ?? window);
-      },
-    );
-    core.wrap(HTMLElement.prototype, "onchange", (self) => watch(self));
-    core.wrap(HTMLElement.prototype, "oninput", (self) => watch(self));
-    core.wrap(HTMLElement.prototype, "click", watchTree);
-    core.wrap(HTMLInputElement.prototype, "showPicker", (input) => {
-      watchTree(input);
-      noteFiles(input);
+    // What the page does that would otherwise put its listener, or its tree, out of our sight.
+    core.standIn((view, wrap) => {
+      wrap(view.Element.prototype, "attachShadow", () => {}, (host, root) => core.noteRoot(host, root));
+      // By a script, a closed root that the parser made is reached by this getter alone.
+      const ofInternals = (_internals, root) => {
+        if (root) core.noteRoot(pristine.rootHost(root), root);
+      };
+      wrap(view.ElementInternals.prototype, "shadowRoot", () => {}, ofInternals);
+      wrap(
+        view.EventTarget.prototype,
+        "addEventListener",
+        (self, args) => {
+          if (args[0] === "change" || args[0] === "input") watch(self ?? view);
+        },
+      );
+      wrap(view.HTMLElement.prototype, "onchange", (self) => watch(self));
+      wrap(view.HTMLElement.prototype, "oninput", (self) => watch(self));
+      wrap(view.HTMLElement.prototype, "click", watchTree);
+      wrap(view.HTMLInputElement.prototype, "showPicker", (input) => {
+        watchTree(input);
+        noteFiles(input);
+      });
+      wrap(
+        view.EventTarget.prototype,
+        "dispatchEvent",
+        (self, args) => {
+          if (pristine.type(args[0]) === "click" && !pristine.connected(self)) watchTree(self);
+        },
+      );
+      wrap(
+        view.HTMLFormElement.prototype,
+        "submit",
+        (self) => {
+          if (!isPending(self)) return undefined;
+          core.submitHeld();
+          return { __proto__: null, instead: undefined };
+        },
+      );
+      wrap(
+        view.HTMLFormElement.prototype,
+        "reset",
+        (form) => {
+          resetting = form;
+        },
+        () => {
+          resetting = null;
+        },
+      );
     });
-    core.wrap(
-      EventTarget.prototype,
-      "dispatchEvent",
-      (self, args) => {
-        if (pristine.type(args[0]) === "click" && !pristine.connected(self)) watchTree(self);
-      },
-    );
-    core.wrap(
-      HTMLFormElement.prototype,
-      "submit",
-      (self) => {
-        if (!isPending(self)) return undefined;
-        core.submitHeld();
-        return { __proto__: null, instead: undefined };
-      },
-    );
-    core.wrap(
-      HTMLFormElement.prototype,
-      "reset",
-      (form) => {
-        resetting = form;
-      },
-      () => {
-        resetting = null;
-      },
-    );
     core.watchWindow(watch);
   };
 })();

@@ -137,7 +137,6 @@
         for (let i = 0; i < list.length; i += 1) pristine.mapSet(items, list[i], { __proto__: null });
         return list;
       };
-      core.wrap(Clipboard.prototype, "read", () => {}, (_self, reading) => pristine.then(reading, noted));
       const protect = (blob, resolve, reject) => {
         const file = core.fileOf(blob, "image.png", pristine.fileType(blob));
         const files = core.bareArray();
@@ -148,7 +147,7 @@
           else resolve(new pristine.Blob([answer[0]], { __proto__: null, type: pristine.fileType(blob) }));
         });
       };
-      core.wrap(ClipboardItem.prototype, "getType", () => {}, (item, getting, args) => {
+      const ofType = (item, getting, args) => {
         const promised = pristine.mapGet(items, item);
         const type = `${args[0]}`;
         if (core.isOff() || !promised || !pristine.matches(IMAGE, type)) return undefined;
@@ -160,6 +159,10 @@
           pristine.then(getting, (blob) => protect(blob, resolve, refuse), refuse);
         });
         return promised[type];
+      };
+      core.standIn((view, wrap) => {
+        wrap(view.Clipboard.prototype, "read", () => {}, (_self, reading) => pristine.then(reading, noted));
+        wrap(view.ClipboardItem.prototype, "getType", () => {}, ofType);
       });
     };
     if (globalThis.Clipboard?.prototype.read && globalThis.ClipboardItem) watchReading();

@@ -66,20 +66,22 @@
       }
     };
 
-    core.wrap(globalThis, "showOpenFilePicker", () => {}, (_self, picked) => {
-      if (core.isOff()) return undefined;
-      return new pristine.Promise((resolve, reject) => {
-        pristine.then(picked, (handles) => protect(handles, resolve, reject), reject);
-      });
-    });
-    core.wrap(
-      globalThis,
-      "showDirectoryPicker",
-      () => {
+    core.standIn((view, wrap) => {
+      wrap(view, "showOpenFilePicker", () => {}, (_self, picked) => {
         if (core.isOff()) return undefined;
-        core.folderHeld();
-        return { __proto__: null, instead: new pristine.Promise((_resolve, reject) => reject(dismissed())) };
-      },
-    );
+        return new pristine.Promise((resolve, reject) => {
+          pristine.then(picked, (handles) => protect(handles, resolve, reject), reject);
+        });
+      });
+      wrap(
+        view,
+        "showDirectoryPicker",
+        () => {
+          if (core.isOff()) return undefined;
+          core.folderHeld();
+          return { __proto__: null, instead: new pristine.Promise((_resolve, reject) => reject(dismissed())) };
+        },
+      );
+    });
   };
 })();
