@@ -165,6 +165,8 @@
     wake().then((there) => there.notice("guard_missing"), say);
   }
 
+  const inRoot = (event) => event.isTrusted && block(event);
+
   const OPENERS = ["click", "drop", "input"];
   const ENTRIES = [...OPENERS, "dragenter", "keydown", "contextmenu"]; // what comes before a photo, in a closed root
 
@@ -176,7 +178,8 @@
 
   /**
    * A closed root that no script has made (a clone's, or the parser's) is hidden from the guard, but not from us. What opens
-   * its input, or comes before a drop or a paste, names its host. Where the guard stands, it stands in front of this.
+   * its input, or comes before a drop or a paste, names its host. Where the guard stands, it stands in front of this. Each
+   * letter that is typed there comes here: the browser drops listeners that it has already.
    */
   function watchClosed(event) {
     const [host] = event.composedPath();
@@ -185,7 +188,6 @@
     if (!root || root.mode === "open") return;
     wakeQuietly();
     showRoot(root);
-    const inRoot = (inner) => inner.isTrusted && block(inner);
     for (const type of ["input", "change"]) root.addEventListener(type, inRoot, true);
     for (const type of ENTRIES) root.addEventListener(type, watchClosed, true); // roots in roots
   }

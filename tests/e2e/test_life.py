@@ -174,23 +174,49 @@ async def test_coming_back_to_a_page_says_what_became_of_its_photo(guarded, daem
     assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
 
 
+async def opened(browser, demo):
+    """The demo's page, and a list with the number of the extension's own world in it."""
+    page, worlds = await browser.open("about:blank"), []
+
+    def note(message):
+        if message.get("method") == "Runtime.executionContextCreated" and message.get("sessionId") == page.session:
+            context = message["params"]["context"]
+            worlds.extend([context["id"]] if context["name"].startswith("PMask") else [])
+
+    page._line.listen(note)
+    await page.goto(demo.url("react"))
+    return page, worlds
+
+
+async def test_a_closed_root_is_watched_once(guarded, demo):
+    """It is shown anew by each letter typed there, and each listener more would run at every letter after it."""
+    page, worlds = await opened(guarded, demo)
+    await page.evaluate(
+        "(() => { const made = document.createElement('template'); made.setHTMLUnsafe("
+        "'<div id=host><template shadowrootmode=closed shadowrootclonable>"
+        "<textarea style=width:100%></textarea></template></div>');"
+        "document.body.prepend(made.content.cloneNode(true)) })()"
+    )
+    await page.click("document.getElementById('host')")
+    for letter in "abc":
+        await page.call("Input.insertText", {"text": letter})
+    nodes = [(await page.call("DOM.getDocument", {"depth": -1, "pierce": True}))["root"]]
+    while "host" not in (node := nodes.pop()).get("attributes", []):
+        nodes += node.get("children", [])
+    root = {"backendNodeId": node["shadowRoots"][0]["backendNodeId"], "executionContextId": worlds[0]}
+    seen = (await page.call("DOM.resolveNode", root))["object"]["objectId"]
+    found = await page.call("DOMDebugger.getEventListeners", {"objectId": seen})
+    assert [listener["type"] for listener in found["listeners"]].count("input") == 2
+
+
 @pytest.mark.parametrize("hours", [2, -2])
 async def test_a_clock_that_jumps(guarded, daemon, demo, photos, hours):
     """After a laptop's sleep, or when the clock is set, hours seem to have passed since the daemon's last word."""
-    page = await guarded.open("about:blank")
-    contexts = []
-    page._line._listeners.append(
-        lambda message: (
-            contexts.append(message["params"]["context"])
-            if message.get("method") == "Runtime.executionContextCreated" and message.get("sessionId") == page.session
-            else None
-        )
-    )
-    await page.goto(demo.url("react"))
+    page, worlds = await opened(guarded, demo)
     daemon.engine.seconds = 5
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await Card(page).wait_for("Hiding the signatures")
-    [own] = [context["id"] for context in contexts if context["name"].startswith("PMask")]
+    [own] = worlds
     jump = f"const now = Date.now.bind(Date); Date.now = () => now() + {hours * 3_600_000}"
     await page.call("Runtime.evaluate", {"expression": jump, "contextId": own})
     [file] = await demo.wait_for(1)
