@@ -67,7 +67,7 @@ class FakeEngine:
     devices = None
     status = EngineStatus()
     warmed: int = 0
-    hurry: bool = False  # ends the photo at work, however long it was to take
+    hurry: int = 0  # so many photos, in the order of their start, are done at once, however long they were to take
 
     def warm(self, options: MaskOptions) -> None:
         self.warmed += 1
@@ -76,9 +76,10 @@ class FakeEngine:
         self, data: bytes, options: MaskOptions, on_progress: Callable[[Progress], None], cancel: asyncio.Event
     ) -> Result:
         self.started += 1
+        number = self.started
         self.options.append(options)
         end = time.monotonic() + self.seconds
-        while (left := end - time.monotonic()) > 0 and not self.hurry:
+        while (left := end - time.monotonic()) > 0 and number > self.hurry:
             on_progress(Progress(stage="masking", fraction=1 - min(1, left / (self.seconds or left)), faces=self.faces))
             try:
                 await asyncio.wait_for(cancel.wait(), min(left, 0.5))

@@ -78,12 +78,13 @@ async def test_faces_progress_and_time_left(page, daemon, photos):
 
 async def test_one_of_several_is_left_out_and_the_other_goes(page, daemon, demo, photos):
     """Cancelling one photo leaves the rest alone."""
-    daemon.engine.seconds = 3
+    daemon.engine.seconds = 60
     await page.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"]])
     card = Card(page)
     await card.wait_for("0 of 2 done")
     await card.wait_for("Hiding the signatures")
     await card.press("Leave out")
+    daemon.engine.hurry = 2
     [file] = await demo.wait_for(1)
     assert "käthe.png" == file.name
 
@@ -683,12 +684,14 @@ async def test_a_pages_direction_language_and_zoom_are_its_own(page, daemon, pho
 async def test_the_keyboard_stays_on_the_button_for_all(stage, page, daemon, photos):
     """While more photos get ready it is the same button."""
     await stage.put(review="always")
-    daemon.engine.seconds = 1.5
+    daemon.engine.seconds = 60
     await page.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"], photos["third.webp"]])
     card = Card(page)
+    daemon.engine.hurry = 2
     await card.wait_for("Upload all that are ready")
     await go_to(card, "Upload all that are ready")
     assert "Protecting your photo" in await card.text()
+    daemon.engine.hurry = 3
     await card.wait_for("Look at 3 photos")
     assert "Upload all that are ready" == await card.ask(FOCUSED)
     await key(page, "Enter")
@@ -769,9 +772,10 @@ async def test_the_badge_counts(stage, page, daemon, demo, photos):
             await asyncio.sleep(0.05)
         raise AssertionError(f"the badge says {said!r}, not {expected!r}")
 
-    daemon.engine.seconds = 3  # long enough to be seen by a busy machine
+    daemon.engine.seconds = 60
     await page.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"]])
     await becomes("…")
+    daemon.engine.hurry = 2
     await demo.wait_for(2)
     await becomes("2")
     await daemon.stop()

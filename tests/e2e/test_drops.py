@@ -90,20 +90,22 @@ DELEGATES = (
 async def test_a_page_that_drew_itself_anew_gets_the_photo(page, daemon, demo, photos, give):
     """What the photo was for is gone by the time that it is protected, but not who listens."""
     await page.evaluate(DELEGATES)
-    daemon.engine.seconds = 3
+    daemon.engine.seconds = 60
     await give(page, [photos["käthe.png"]])
     await Card(page).wait_for("Hiding the signatures")
     await page.evaluate("redraw()")
+    daemon.engine.hurry = 1
     [file] = await demo.wait_for(1)
     assert mark(demo.bytes_of(file)) == demo.bytes_of(file)
 
 
 async def test_a_page_that_moved_on_is_said(page, daemon, demo, photos):
     """The photo may have gone to another conversation than the one that it was dropped in."""
-    daemon.engine.seconds = 2
+    daemon.engine.seconds = 60
     await drop(page, [photos["eileen.jpg"]])
     await Card(page).wait_for("Hiding the signatures")
     await page.evaluate("history.pushState({}, '', '?elsewhere')")
+    daemon.engine.hurry = 1
     await Card(page).wait_for("The page has moved on")
     await demo.wait_for(1)
 
@@ -170,10 +172,10 @@ async def test_text_is_pasted_without_the_picture_that_failed(guarded, daemon, d
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def editors(guarded, daemon, demo, photos):
-    """A page of two editors, with a photo pasted into the first one that takes a while."""
+    """A page of two editors, with a photo pasted into the first one that takes until it is hurried."""
     page = await guarded.open(demo.url())
     await page.evaluate("document.body.innerHTML = '<p contenteditable>one</p><p contenteditable>two</p>'")
-    daemon.engine.seconds = 3
+    daemon.engine.seconds = 60
     await page.copy_image(photos["käthe.png"])
     await page.click("document.body.firstChild")
     await page.paste()
@@ -181,10 +183,11 @@ async def editors(guarded, daemon, demo, photos):
     return page
 
 
-async def test_a_pasted_photo_stays_where_it_was_pasted(editors):
+async def test_a_pasted_photo_stays_where_it_was_pasted(editors, daemon):
     """The person writes on somewhere else meanwhile, and is not disturbed there."""
     page = editors
     await page.click("document.body.lastChild")
+    daemon.engine.hurry = 1
     await page.wait_for("document.images.length === 1")
     assert await page.evaluate("document.body.firstChild.contains(document.images[0])")
     await page.call("Input.insertText", {"text": "three"})
@@ -199,13 +202,14 @@ async def test_a_photo_pasted_in_a_shadow_root_stays_there(guarded, daemon, phot
         "window.editor = document.createElement('p'); editor.contentEditable = 'true'; editor.textContent = 'one';"
         "document.body.firstChild.attachShadow({ mode: 'open' }).append(editor)"
     )
-    daemon.engine.seconds = 3
+    daemon.engine.seconds = 60
     await page.copy_image(photos["käthe.png"])
     await page.press(*await page.middle_of("editor"))
     await page.paste()
     await Card(page).wait_for("Hiding the signatures")
     await page.click("document.body.lastChild")
     await page.call("Input.insertText", {"text": "three"})
+    daemon.engine.hurry = 1
     await page.wait_for("editor.querySelectorAll('img').length === 1")
     await page.call("Input.insertText", {"text": ", four"})
     assert await page.evaluate("document.body.lastChild.value") == "three, four"
@@ -223,7 +227,7 @@ async def test_pasted_text_lands_where_it_was_pasted(guarded, daemon, photos, de
     await page.evaluate(
         f"document.body.innerHTML = '<textarea>{text}</textarea>'; window.field = document.body.firstChild"
     )
-    daemon.engine.seconds = 2
+    daemon.engine.seconds = 60
     await copy_cells(page, photos["käthe.png"])
     await page.click("field")
     await page.evaluate(f"field.setSelectionRange({start}, {end})")
@@ -231,15 +235,17 @@ async def test_pasted_text_lands_where_it_was_pasted(guarded, daemon, photos, de
     await Card(page).wait_for("Hiding the signatures")
     await page.evaluate(f"field.setSelectionRange({caret}, {caret})")
     await page.call("Input.insertText", {"text": " o"})
+    daemon.engine.hurry = 1
     await page.wait_for("field.value.includes('A1')")
     await page.call("Input.insertText", {"text": "n"})
     assert after == await page.evaluate("field.value")
 
 
-async def test_a_pasted_photo_whose_field_is_gone_is_said(editors):
+async def test_a_pasted_photo_whose_field_is_gone_is_said(editors, daemon):
     """It must land nowhere else, and not be lost without a word."""
     page = editors
     await page.evaluate("document.body.firstChild.remove()")
+    daemon.engine.hurry = 1
     await Card(page).wait_for("The page took the field away")
     assert await page.evaluate("document.images.length") == 0
 
@@ -261,11 +267,11 @@ async def test_a_drop_comes_after_the_choice_before_it(guarded, daemon, demo, ph
     """An input's last photo is the one that it got last."""
     page = await guarded.open(demo.url("react"))
     await page.evaluate("document.getElementById('photo').id = 'zone'")
-    daemon.engine.seconds = 3
+    daemon.engine.seconds = 60
     await page.choose(ZONE, [photos["eileen.jpg"]])
     await Card(page).wait_for("Hiding the signatures")
-    daemon.engine.seconds = 0
     await drop(page, [photos["third.webp"]])
+    daemon.engine.hurry = 2
     files = await demo.wait_for(2)
     assert ["eileen.jpg", "third.webp"] == [file.name for file in files]
 

@@ -148,10 +148,11 @@ async def test_leaving_the_page_is_asked_about_and_ends_the_work(guarded, daemon
 
 async def test_staying_on_the_page_loses_nothing(guarded, daemon, demo, photos):
     """Asked, the person stays: the photo goes on. And without a photo nobody is asked."""
-    page = await begin(guarded, daemon, demo, photos, seconds=4)
+    page = await begin(guarded, daemon, demo, photos)
     async with answering(page, accept=False) as asked:
         await page.evaluate(f"void (location.href = {demo.url('drop')!r})")
     assert ["beforeunload"] == asked
+    daemon.engine.hurry = 1
     [file] = await demo.wait_for(1)
     assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
     await page.goto(demo.url("drop"))
@@ -255,7 +256,7 @@ async def test_two_tabs_at_once(guarded, daemon, demo, photos):
         await page.choose(INPUT, [photos[name]])
     await Card(pages[1]).press("Cancel")
     await until(lambda: daemon.jobs() == 2)
-    daemon.engine.hurry = True
+    daemon.engine.hurry = 2
     files = await demo.wait_for(2)
     assert ["eileen.jpg", "third.webp"] == [file.name for file in files]
     assert [mark(photos[file.name].read_bytes()) for file in files] == [demo.bytes_of(file) for file in files]

@@ -82,7 +82,7 @@ async def test_files_without_a_photo_pass_untouched(page, demo, photos):
 
 async def test_the_page_sees_no_file_and_no_event_before(page, daemon, demo, photos):
     """Not even a listener that was registered first, or a look at the input in between, gets the original."""
-    daemon.engine.seconds = 1.5
+    daemon.engine.seconds = 60
     await page.evaluate(
         "window.seen = [];"
         "for (const target of [window, document, document.getElementById('root'), document.getElementById('photo')])"
@@ -95,6 +95,7 @@ async def test_the_page_sees_no_file_and_no_event_before(page, daemon, demo, pho
     await Card(page).wait_for("Hiding the signatures")
     assert [] == await page.evaluate("window.seen")
     assert [0] == await page.evaluate("[...window.sizes]")
+    daemon.engine.hurry = 1
     await demo.wait_for(1)
     sizes = set(await page.evaluate("window.seen"))
     assert photos["eileen.jpg"].stat().st_size not in sizes
@@ -110,12 +111,12 @@ COLLECT = (  # as sites do that add one photo after the other
 async def test_choices_come_in_the_order_in_which_they_were_made(page, daemon, demo, photos, empty):
     """A page that collects gets every choice, however long the first takes, and a form ends with the last."""
     await page.evaluate(COLLECT % empty)
-    daemon.engine.seconds = 3
+    daemon.engine.seconds = 60
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await Card(page).wait_for("Hiding the signatures")
-    daemon.engine.seconds = 0
     await page.choose(INPUT, [photos["käthe.png"]])
     await page.choose(INPUT, [photos["notes.txt"]])
+    daemon.engine.hurry = 2
     files = await demo.wait_for(3)
     assert ["eileen.jpg", "käthe.png", "notes.txt"] == [file.name for file in files]
     assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(files[0])
@@ -190,7 +191,7 @@ async def test_a_reset_form_gets_no_photo(page, daemon, demo, photos):
 @pytest.mark.parametrize("by", ["form.reset()", "form.dispatchEvent(new Event('reset'))", "a button"])
 async def test_a_form_that_nobody_emptied_gets_its_photo(page, daemon, demo, photos, by):
     """A page resets its form once a message is sent, or keeps the person from it: no photo gets lost."""
-    daemon.engine.seconds = 2
+    daemon.engine.seconds = 60
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await Card(page).wait_for("Hiding the signatures")
     if by == "a button":
@@ -198,16 +199,18 @@ async def test_a_form_that_nobody_emptied_gets_its_photo(page, daemon, demo, pho
         await page.click("document.querySelector('[type=reset]')")
     else:
         await page.evaluate(by)
+    daemon.engine.hurry = 1
     [file] = await demo.wait_for(1)
     assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
 
 
 async def test_a_field_that_was_taken_away_is_said(page, daemon, photos):
     """Its listener may be gone with it: the card must not say that all is well, and nothing more."""
-    daemon.engine.seconds = 3
+    daemon.engine.seconds = 60
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await Card(page).wait_for("Hiding the signatures")
     await page.evaluate(f"window.field = {INPUT}; field.outerHTML = field.outerHTML")
+    daemon.engine.hurry = 1
     await Card(page).wait_for("The page took the field away")
     assert await page.evaluate("field.files.length") == 1, "who holds the field itself has the photo"
 
@@ -225,7 +228,7 @@ async def test_leaving_one_photo_out(page, demo, photos):
 async def test_the_form_is_held_while_a_photo_is_pending(guarded, daemon, demo, photos):
     """Sent too early, it would go without its photo: by click, by script, or by an event that the page makes up."""
     page = await guarded.open(demo.url())
-    daemon.engine.seconds = 2
+    daemon.engine.seconds = 60
     await page.evaluate(
         "window.submits = 0;"
         "document.getElementById('form').addEventListener('submit', () => { window.submits += 1 }); true"
@@ -235,6 +238,7 @@ async def test_the_form_is_held_while_a_photo_is_pending(guarded, daemon, demo, 
     await page.evaluate("document.getElementById('form').dispatchEvent(new Event('submit', { cancelable: true }))")
     assert await page.evaluate("window.submits") == 0
     assert demo.url() == await page.evaluate("location.href")
+    daemon.engine.hurry = 1
     await page.wait_for("document.getElementById('photo').files.length === 1")
     await page.click("document.querySelector('form button')")
     [file] = await demo.wait_for(1)
@@ -277,7 +281,7 @@ async def test_a_field_that_must_be_filled_is_held_too(guarded, daemon, demo, ph
 async def test_a_dialog_closes_while_a_photo_is_pending(guarded, daemon, demo, photos):
     """Its form sends nothing. But a page that takes the photo when the dialog closes gets none, and that is said."""
     page = await guarded.open(demo.url())
-    daemon.engine.seconds = 3
+    daemon.engine.seconds = 60
     await page.evaluate(
         "document.body.innerHTML = '<dialog><form method=dialog><input type=file id=photo><button>x</button></form>';"
         "document.body.firstChild.showModal()"
@@ -286,17 +290,19 @@ async def test_a_dialog_closes_while_a_photo_is_pending(guarded, daemon, demo, p
     await Card(page).wait_for("Hiding the signatures")
     await page.click("document.querySelector('form button')")
     await page.wait_for("!document.body.firstChild.open")
+    daemon.engine.hurry = 1
     await Card(page).wait_for("The page took the field away")
 
 
 async def test_a_form_that_is_read_too_early_is_said(guarded, daemon, demo, photos):
     """A page that sends `FormData` of its own accord sends it without the photo, and no browser lets us hold that."""
     page = await guarded.open(demo.url())
-    daemon.engine.seconds = 2
+    daemon.engine.seconds = 60
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await Card(page).wait_for("Hiding the signatures")
     await page.evaluate("new FormData(document.getElementById('form')).get('photo').size")
     await Card(page).wait_for("Not sent yet")
+    daemon.engine.hurry = 1
     await page.wait_for("document.getElementById('photo').files.length === 1")
 
 
@@ -323,7 +329,7 @@ async def test_switched_off_means_untouched(guarded, demo, photos, message):
 
 async def test_a_page_cannot_forge_the_bridge(page, daemon, demo, photos):
     """A page that offers a line of its own, or patches what the guard needs, learns nothing."""
-    daemon.engine.seconds = 1
+    daemon.engine.seconds = 60
     await page.evaluate(
         "window.heard = [];"
         "(() => { const { port1, port2 } = new MessageChannel();"
@@ -343,6 +349,7 @@ async def test_a_page_cannot_forge_the_bridge(page, daemon, demo, photos):
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await Card(page).wait_for("Hiding the signatures")
     assert [] == await page.evaluate("window.heard")
+    daemon.engine.hurry = 1
     [file] = await demo.wait_for(1)
     assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
     assert await page.evaluate("typeof __pmask") == "undefined"
