@@ -274,7 +274,14 @@ async def test_a_field_that_must_be_filled_is_held_too(guarded, daemon, demo, ph
     page = await guarded.open(demo.url())
     daemon.engine.seconds = 30
     await page.evaluate(f"{INPUT}.required = true; {INPUT}.oninvalid = () => {{ window.invalid = true }}")
-    await send_too_early(page, photos["eileen.jpg"])
+    await page.choose(INPUT, [photos["eileen.jpg"]])
+    card = Card(page)
+    await card.wait_for("Hiding the signatures")
+    # Pages ask at each letter, and show by it whether the button may be pressed.
+    assert not await page.evaluate(f"{INPUT}.checkValidity() || {INPUT}.form.checkValidity()")
+    assert "Not sent yet" not in await card.text()
+    await page.click("document.querySelector('form button')")
+    await card.wait_for("Not sent yet")
     assert not await page.evaluate("window.invalid")
 
 

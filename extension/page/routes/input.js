@@ -115,13 +115,15 @@
       core.submitHeld();
     };
 
+    let checking = null; // the form or input of which a script asks just now, maybe at each letter, whether it is filled in
+
     /** A field that must be filled is empty only because its photo is pending. */
     const onInvalid = (event) => {
       const field = pristine.path(event)[0];
       if (!core.isAwaited((input) => input === field)) return;
       pristine.prevent(event); // it would say that a file is to be chosen
       pristine.stop(event);
-      core.submitHeld();
+      if (checking !== field && checking !== pristine.inputForm(field)) core.submitHeld();
     };
 
     /** Nothing keeps a page from reading a form too early, so the person is told. */
@@ -179,6 +181,14 @@
           return { __proto__: null, instead: undefined };
         },
       );
+      const check = (self) => {
+        checking = self;
+      };
+      const checked = () => {
+        checking = null;
+      };
+      wrap(view.HTMLFormElement.prototype, "checkValidity", check, checked);
+      wrap(view.HTMLInputElement.prototype, "checkValidity", check, checked);
       wrap(
         view.HTMLFormElement.prototype,
         "reset",
