@@ -611,20 +611,22 @@ async def test_a_scroll_lock_lets_the_card_scroll(page, daemon, photos):
     assert scrolled > 0
 
 
-async def test_the_card_leaves_the_pages_popover_open(page, daemon, photos):
-    """Such a composer closes with a press beside it, the text in it and all."""
+@pytest.mark.parametrize("place", ["host", "host.attachShadow({ mode: 'open' })"])
+async def test_the_card_leaves_the_pages_popover_open(page, daemon, photos, place):
+    """Such a composer closes with a press beside it, the text in it and all. Some sites have it in a shadow root."""
     await page.evaluate(
-        "(() => { const composer = document.createElement('div'); composer.popover = 'auto'; composer.id = 'composer';"
-        "document.body.append(composer); composer.append(document.getElementById('root')); composer.showPopover() })()"
+        "const host = document.createElement('div'); document.body.append(host);"
+        "window.composer = document.createElement('div'); composer.popover = 'auto';"
+        f"{place}.append(composer); composer.append(document.getElementById('root')); composer.showPopover()"
     )
     await daemon.stop()
-    await page.choose(INPUT, [photos["eileen.jpg"]])
+    await page.choose("composer.querySelector('input')", [photos["eileen.jpg"]])
     card = Card(page)
     await card.wait_for("not running")
     await card.press("Try again")
     await card.wait_for("Try again")
-    assert await page.evaluate("document.getElementById('composer').matches(':popover-open')")
-    await page.evaluate("document.getElementById('composer').hidePopover()")
+    assert await page.evaluate("composer.matches(':popover-open')")
+    await page.evaluate("composer.hidePopover()")
     await asyncio.sleep(0.6)
     await card.press("Cancel")
     await card.wait_gone()

@@ -153,7 +153,13 @@
   /** The page's open popover that closes with a press beside it; of nested ones the innermost. @returns {HTMLElement | undefined} */
   function innermostPopped(page) {
     const alone = [...page.querySelectorAll(ALONE)].at(-1);
-    return [...(alone ?? page).querySelectorAll(POPPED)].at(-1);
+    return thosePopped(alone ?? page).at(-1);
+  }
+
+  /** The elements that are POPPED, also in open shadow roots: closed ones take too long to ask for twice a second. */
+  function thosePopped(root) {
+    const inner = [...root.querySelectorAll("*")].map(({ shadowRoot }) => shadowRoot).filter(Boolean);
+    return [...root.querySelectorAll(POPPED), ...inner.flatMap(thosePopped)];
   }
 
   /** The elements that are ALONE, also those in shadow roots. @param {Document | ShadowRoot} root */
