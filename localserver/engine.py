@@ -51,6 +51,7 @@ class WorkerEngine:
         self._config = config
         self._protector = protector
         self._process: Process | None = None
+        self._killed: Process | None = None  # the last one that had to be
         self._devices: list[str] | None = None
         self._device: str | None = None  # that the worker runs on, once it has said so
         self._asked_device = config.device  # that it was started for
@@ -122,7 +123,7 @@ class WorkerEngine:
             return await talk
         finally:
             cancelled.cancel()
-            _give_up(process, talk)
+            self._give_up(process, talk)
             await asyncio.gather(talk, cancelled, return_exceptions=True)
             if not cancel.is_set():
                 self._note_gpu_failure(talk)
@@ -141,7 +142,7 @@ class WorkerEngine:
             if isinstance(error := talk.exception(), PMaskError):  # as above
                 log.warning("warming up failed", extra=facts(code=error.code))
         finally:
-            _give_up(process, talk)
+            self._give_up(process, talk)
             await asyncio.gather(talk, return_exceptions=True)
             await self._rest(process, healthy=_is_healthy(talk))
 
@@ -192,7 +193,7 @@ class WorkerEngine:
         except asyncio.TimeoutError as error:  # an OSError too, since Python 3.11
             raise EngineFailed("the process that makes masks gave no sign of life") from error
         except (OSError, asyncio.IncompleteReadError) as error:
-            raise EngineFailed(await _how_it_died(process)) from error
+            raise EngineFailed(await self._how_it_died(process)) from error
         except (CorruptStream, KeyError, TypeError) as error:
             raise EngineFailed("the process that makes masks spoke nonsense") from error
 
@@ -220,7 +221,7 @@ class WorkerEngine:
         await asyncio.wait({talk}, timeout=self._config.cancel_grace)
         if not talk.done():
             log.info("the worker did not obey a cancel and is killed")
-            _kill(process)
+            self._kill(process)
 
     async def _awake(self) -> Process:
         """The worker, started anew if there is none."""
@@ -282,8 +283,33 @@ class WorkerEngine:
         leaving = asyncio.create_task(process.communicate())  # reads what is left, then waits
         await asyncio.wait({leaving}, timeout=_EXIT_GRACE)
         if not leaving.done():
-            _kill(process)
+            self._kill(process)
         await asyncio.gather(leaving, return_exceptions=True)
+
+    async def _how_it_died(self, process: Process) -> str:
+        """For people. A kill that nobody here asked for is the system's, and nearly always for want of memory."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(process.wait(), _EXIT_GRACE)
+        if process is self._killed:  # a cancel may be lost in wait_for before Python 3.12, and lead here
+            return "the process that makes masks was ended"
+        log.error("the worker died", extra=facts(exit=process.returncode))
+        if process.returncode == -_SIGKILL:
+            return (
+                "the system killed the process that makes masks, most likely for want of memory; "
+                "close a program, try again"
+            )
+        return "the process that makes masks died; try again"
+
+    def _give_up(self, process: Process, talk: asyncio.Task[Result]) -> None:
+        """Kills a worker that is in the middle of what nobody wants any more; that end is no failure of its own."""
+        if not talk.done():
+            self._kill(process)
+            talk.cancel()
+
+    def _kill(self, process: Process) -> None:
+        self._killed = process
+        with contextlib.suppress(ProcessLookupError):  # it may have gone by itself
+            process.kill()
 
 
 def _send(process: Process, header: dict[str, Any], body: bytes = b"") -> None:
@@ -298,33 +324,9 @@ async def _receive(process: Process) -> Frame:
     return await receive_frame(process.stdout)
 
 
-async def _how_it_died(process: Process) -> str:
-    """For people. A kill that nobody here asked for is the system's, and nearly always for want of memory."""
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(process.wait(), _EXIT_GRACE)
-    log.error("the worker died", extra=facts(exit=process.returncode))
-    if process.returncode == -_SIGKILL:
-        return (
-            "the system killed the process that makes masks, most likely for want of memory; close a program, try again"
-        )
-    return "the process that makes masks died; try again"
-
-
 def _is_healthy(talk: asyncio.Task[Result]) -> bool:
     """Whether the conversation came to an end that leaves the worker fit for another."""
     if talk.cancelled():
         return False
     error = talk.exception()
     return error is None or (isinstance(error, PMaskError) and not isinstance(error, EngineFailed | OutOfMemory))
-
-
-def _give_up(process: Process, talk: asyncio.Task[Result]) -> None:
-    """Kills a worker that is in the middle of what nobody wants any more; that end is no failure of its own."""
-    if not talk.done():
-        _kill(process)
-        talk.cancel()
-
-
-def _kill(process: Process) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it may have gone by itself
-        process.kill()

@@ -95,6 +95,7 @@ class Worker:
 
     def _answer(self, frame: Frame) -> bool:
         """Makes one photo's mask, or gets warm, and says how it went; False if the worker should not go on."""
+        self._said = (0.0, "", None)  # the last photo's progress says nothing of this one's
         try:
             if frame.header["do"] == "warm":
                 self._warm(frame)

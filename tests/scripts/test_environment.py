@@ -235,6 +235,7 @@ def test_what_was_handed_over_to_may_clean_up_after_ctrl_c():
         "except KeyboardInterrupt: time.sleep(0.6); print('cleaned up'); raise SystemExit(7)"
     )
     parent = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job with & ignores it
         f"import os, sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import setup_environment\n"
         "from types import SimpleNamespace\n"
         "setup_environment.os = SimpleNamespace(name='nt')\n"
