@@ -14,7 +14,7 @@
   /** Said when the extension was updated before this page ever needed it: then its words are gone as well. */
   const ORPHANED = "PMask was updated. Reload this page and choose the photo again.";
   /** As long as the background has not answered: on, and nothing goes without a look, or as the original. */
-  const UNKNOWN = { on: true, originals: "never", review: { strengths: null } };
+  const UNKNOWN = { on: true, originals: "unknown", review: { strengths: null } };
 
   /** Looked up when it is needed: an update of the extension may take it away, and pages without photos are spared it. */
   const api = () => globalThis.browser ?? globalThis.chrome;
@@ -77,13 +77,14 @@
 
   /** The State, for which a background that was slow, or was stopped under the question, is asked again. */
   async function stateNow() {
+    const first = asked; // an answer to this one, or to a later, is new enough
     for (let tries = 1; tries <= TRIES; tries += 1) {
       await Promise.race([answer, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
       if (heard === asked) return known;
       if (tries > 1) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS)); // the background was stopped under us
       if (tries < TRIES) askQuietly(performance.timeOrigin);
     }
-    return UNKNOWN;
+    return heard >= first ? known : UNKNOWN;
   }
 
   /** There is a person. From here on the state is kept up, so that off is off by the time that something is chosen. */
@@ -95,7 +96,9 @@
     try {
       const { runtime } = api();
       runtime.onMessage.addListener((message, sender) => {
-        if (sender.id === runtime.id && message.name === "state-changed") askQuietly();
+        if (sender.id !== runtime.id || message.name !== "state-changed") return;
+        askQuietly();
+        stateNow(); // a guard that is off asks no desk, which would ask again
       });
     } catch {
       // The extension was updated: unknown it stays.

@@ -11,7 +11,7 @@
   const LATER_MS = 1500; // at most, for what can wait until the photos are handed over
 
   /**
-   * @typedef {{on: boolean, originals: string, review: {strengths: {names: string[], own: string} | null} | null}} State
+   * @typedef {{on: boolean, originals: "ask" | "never" | "unknown", review: {strengths: {names: string[], own: string} | null} | null}} State
    *   of this page, from the background. review: each protected photo waits for the person, who may have it done again
    */
 
@@ -148,7 +148,7 @@
       }, { review: Boolean(review) });
       picks.set(id, pick);
       watchLeaving();
-      const allowed = originals !== "never";
+      const allowed = originals === "ask";
       const asIs = []; // photos whose original may go once more
       // Looked up only while there is a pass: hashing takes time.
       if (allowed && passes.size > 0) for (const photo of pick.photos) if (await takePass(photo)) asIs.push(photo);
@@ -165,7 +165,7 @@
         cancel: () => pick.cancel(),
         pair: () => tell("openOptions"),
         settings: () => tell("openOptions"),
-        never: !allowed,
+        never: originals === "never",
         ...(allowed && {
           original: (photo) => photo.decide("original"),
           once: async (photo) => passes.add(await digest(photo.file)),

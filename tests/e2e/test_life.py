@@ -14,7 +14,7 @@ from pathlib import Path
 import browser as browsers
 import pytest
 import pytest_asyncio
-from stage import EXTENSION, Card, FirefoxCard, mark
+from stage import EXTENSION, PATIENCE_S, Card, FirefoxCard, mark
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -385,16 +385,20 @@ async def test_a_guard_that_does_not_start_fails_closed(guarded, daemon, demo, p
         await demo.stays_empty()
 
 
-async def test_a_background_that_was_slow_once_is_asked_again(guarded, daemon, demo, photos, broken):
-    """As in a browser that starts with many tabs: what the person, or the organisation, wants holds all the same."""
-    lost = "if (came && !globalThis.lost) await new Promise(() => (globalThis.lost = true))"
+def break_state(broken, first):
+    """The page's patience with the background ends after 0.3 s, and the background begins its answer with this."""
     for name, old, new in (
-        ("page/bridge.js", "PATIENCE_MS = 5000", "PATIENCE_MS = 300"),
-        ("background/messages.js", "if (came) await", f"{lost};\n      if (came) await"),
+        ("page/bridge.js", "setTimeout(resolve, PATIENCE_MS)", "setTimeout(resolve, 300)"),
+        ("background/messages.js", "if (came) await", f"{first};\n      if (came) await"),
     ):
         text = (broken / name).read_text()
         assert old in text
         (broken / name).write_text(text.replace(old, new))
+
+
+async def test_a_background_that_was_slow_once_is_asked_again(guarded, daemon, demo, photos, broken):
+    """As in a browser that starts with many tabs: what the person, or the organisation, wants holds all the same."""
+    break_state(broken, "if (came && !globalThis.lost) await new Promise(() => (globalThis.lost = true))")
     async with await browsers.launch("chromium", extension=broken) as browser:
         await daemon.pair(browser)
         options = await browser.open(browser.extension_url("options/options.html"))
@@ -409,6 +413,40 @@ async def test_a_background_that_was_slow_once_is_asked_again(guarded, daemon, d
         daemon.engine.seconds = 30
         await page.choose(INPUT, [photos["third.webp"]])
         assert "Upload the original" not in await Card(page).wait_for("Hiding the signatures")
+
+
+async def test_a_background_that_is_always_slow_is_believed(guarded, daemon, demo, photos, broken):
+    """Each answer comes when the next question is out; without one, each photo would wait for a look."""
+    break_state(broken, "await new Promise((done) => setTimeout(done, 450))")
+    async with chosen_with(broken, daemon, demo, photos["eileen.jpg"]):
+        [file] = await demo.wait_for(1)
+        assert mark(photos["eileen.jpg"].read_bytes()) == demo.bytes_of(file)
+
+
+async def test_a_switch_is_asked_for_again(guarded, daemon, demo, photos, broken):
+    """The answer was lost after PMask was switched on: originals would pass for as long as the page is open."""
+    break_state(broken, "if (!came && !globalThis.lost) await new Promise(() => (globalThis.lost = true))")
+    async with await browsers.launch("chromium", extension=broken) as browser:
+        await daemon.pair(browser)
+        options = await browser.open(browser.extension_url("options/options.html"))
+        await options.evaluate("chrome.runtime.sendMessage({name: 'set', values: {enabled: false}}).then(() => true)")
+        page = await browser.open(demo.url("react"))
+        await page.evaluate("window.told = []; addEventListener('paste', (event) => told.push(event.isTrusted))")
+        await page.copy_image(photos["käthe.png"])
+
+        async def pasted(trusted):
+            end = time.monotonic() + PATIENCE_S
+            while time.monotonic() < end:
+                await page.evaluate("told.length = 0")
+                await page.paste()
+                await page.wait_for("told.length > 0")
+                if await page.evaluate("told[0]") is trusted:
+                    return True
+            return False
+
+        assert await pasted(trusted=True)
+        await options.evaluate("chrome.runtime.sendMessage({name: 'set', values: {enabled: true}}).then(() => true)")
+        assert await pasted(trusted=False), "a photo passed as the browser's own event, not as PMask's"
 
 
 async def test_a_desk_that_does_not_come_fails_closed(guarded, daemon, demo, photos, broken):
