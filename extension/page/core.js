@@ -322,13 +322,16 @@
 
   const PICTURE = /data:image\//i;
 
+  /** Does a text hold a picture's bytes, which may be the original once more? */
+  const holdsPicture = (text) => pristine.matches(PICTURE, text) !== null;
+
   /** Puts files, and the texts that were beside them, into a transfer; but no text that holds the original once more. */
   const fillTransfer = (transfer, files, texts = bareArray()) => {
     const items = pristine.transferItems(transfer);
     for (let i = 0; i < files.length; i += 1) pristine.transferAdd(items, files[i]);
     for (let i = 0; i < texts.length; i += 1) {
       const { type, text } = texts[i];
-      if (pristine.matches(PICTURE, text) === null) pristine.transferSet(transfer, type, text);
+      if (!holdsPicture(text)) pristine.transferSet(transfer, type, text);
     }
     return transfer;
   };
@@ -550,6 +553,7 @@
     listFiles,
     fileOf,
     readTransfer,
+    holdsPicture,
     fillTransfer,
     dispatchAgain,
     isFileInput,

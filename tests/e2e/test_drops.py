@@ -133,15 +133,16 @@ async def test_text_that_comes_with_a_picture_is_pasted(guarded, demo, photos, f
     assert await page.evaluate("document.images.length") == 0
 
 
-async def test_markup_brings_no_original(guarded, demo, photos):
-    """A picture that is copied from a page comes as a file and as markup, which may hold its bytes."""
+async def test_neither_markup_nor_text_brings_an_original(guarded, demo, photos):
+    """A picture that is copied from a page comes as a file and as markup or text, which may hold its bytes."""
     page = await guarded.open(demo.url())
     encoded = base64.b64encode(photos["käthe.png"].read_bytes()).decode()
     await page.copy_image(photos["käthe.png"])
     await page.evaluate(
         f"fetch('data:image/png;base64,{encoded}').then((r) => r.blob()).then((png) => navigator.clipboard.write("
         "[new ClipboardItem({'image/png': png, 'text/html': new Blob("
-        f"['<img src=\"data:image/png;base64,{encoded}\">'], {{type: 'text/html'}})}})])).then(() => true)"
+        f"['<img src=\"data:image/png;base64,{encoded}\">'], {{type: 'text/html'}}),"
+        f"'text/plain': new Blob(['data:image/png;base64,{encoded}'], {{type: 'text/plain'}})}})])).then(() => true)"
     )
     await page.evaluate(
         "document.body.onpaste = ({ clipboardData }) => { window.html = clipboardData.getData('text/html');"
@@ -151,6 +152,7 @@ async def test_markup_brings_no_original(guarded, demo, photos):
     await page.paste()
     await page.wait_for("window.files === 1")
     assert await page.evaluate("window.html") == ""
+    assert await page.evaluate("document.body.firstChild.value") == ""
 
 
 async def test_text_is_pasted_without_the_picture_that_failed(guarded, daemon, demo, photos):

@@ -72,7 +72,10 @@
 
     /** The text is what a browser prefers where a picture is only its likeness, as with cells of a table. */
     const plainText = (texts) => {
-      for (let i = 0; i < texts.length; i += 1) if (texts[i].type === "text/plain") return texts[i].text;
+      for (let i = 0; i < texts.length; i += 1) {
+        const { type, text } = texts[i];
+        if (type === "text/plain") return core.holdsPicture(text) ? "" : text;
+      }
       return "";
     };
 
