@@ -153,6 +153,9 @@ async def test_neither_markup_nor_text_brings_an_original(guarded, demo, photos)
     await page.wait_for("window.files === 1")
     assert await page.evaluate("window.html") == ""
     assert await page.evaluate("document.body.firstChild.value") == ""
+    for kind in ("text/html", "text/plain"):
+        read = f"navigator.clipboard.read().then(([item]) => item.getType('{kind}')).then((blob) => blob.text())"
+        assert await page.evaluate(read) == ""
 
 
 async def test_text_is_pasted_without_the_picture_that_failed(guarded, daemon, demo, photos):

@@ -13,6 +13,7 @@
     const command = uncurry(Document.prototype.execCommand);
     const NativeClipboardEvent = ClipboardEvent;
     const IMAGE = /^image\//i;
+    const TEXT = /^text\//i;
 
     // The caret is read and set by the page's own functions, should it have any: no photo passes there.
     // Chromium's document knows nothing of the caret in a shadow root.
@@ -150,10 +151,18 @@
           else resolve(new pristine.Blob([answer[0]], { __proto__: null, type: pristine.fileType(blob) }));
         });
       };
+      const textOf = uncurry(Blob.prototype.text);
+      /** A text of an item; empty, if it holds a picture's bytes. */
+      const withoutPicture = (blob) =>
+        pristine.then(textOf(blob), (text) =>
+          core.holdsPicture(text) ? new pristine.Blob([], { __proto__: null, type: pristine.fileType(blob) }) : blob,
+        );
       const ofType = (item, getting, args) => {
         const promised = pristine.mapGet(items, item);
         const type = `${args[0]}`;
-        if (core.isOff() || !promised || !pristine.matches(IMAGE, type)) return undefined;
+        if (core.isOff() || !promised) return undefined;
+        if (pristine.matches(TEXT, type)) return pristine.then(getting, withoutPicture);
+        if (!pristine.matches(IMAGE, type)) return undefined;
         promised[type] ??= new pristine.Promise((resolve, reject) => {
           const refuse = (error) => {
             delete promised[type]; // who asks again is asked again
