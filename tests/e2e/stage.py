@@ -29,6 +29,16 @@ from pmask.report import BARE, Progress, Verdict
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "extension"
 PATIENCE_S = 40
+# The middle of the button or checkbox named %s in a card, where it is to be seen and nothing lies over it.
+PLACE = """function () {
+  for (const button of this.querySelectorAll("button, input")) {
+    if (![button.textContent, button.getAttribute("aria-label")].includes(%s) || !button.checkVisibility()) continue;
+    button.scrollIntoView({ block: "nearest" });
+    const { x, y, width, height } = button.getBoundingClientRect();
+    const middle = [x + width / 2, y + height / 2];
+    if (button.contains(this.getRootNode().elementFromPoint(...middle))) return middle;
+  }
+}"""
 
 
 def mark(data: bytes) -> bytes:
@@ -269,7 +279,7 @@ class Card:
         return (await self.page.call("Runtime.callFunctionOn", params))["result"].get("value")
 
     async def text(self) -> str:
-        return await self.ask("function () { return this.isConnected ? this.innerText : '' }") or ""
+        return await self.ask("function () { return this.checkVisibility() ? this.innerText : '' }") or ""
 
     async def wait_for(self, words: str, timeout: float = PATIENCE_S) -> str:
         end = time.monotonic() + timeout
@@ -280,28 +290,25 @@ class Card:
 
     async def wait_gone(self, timeout: float = PATIENCE_S):
         end = time.monotonic() + timeout
-        while await self.text():
+        while await self.ask("function () { return this.isConnected }"):
             assert time.monotonic() < end, "the card is still there"
             await asyncio.sleep(0.05)
 
     async def place(self, label: str) -> list[float]:
-        """The middle of a button or checkbox of the card."""
-        place = await self.ask(
-            "function () { for (const b of this.querySelectorAll('button, input')) {"
-            f"if (b.textContent !== {label!r} && b.getAttribute('aria-label') !== {label!r}) continue;"
-            "b.scrollIntoView({block: 'nearest'});"
-            "const {x, y, width, height} = b.getBoundingClientRect(); return [x + width / 2, y + height / 2]; } }"
-        )
-        assert place, f"no button {label!r} in {await self.text()!r}"
+        """The middle of a button or checkbox of the card, once a press there meets it."""
+        end = time.monotonic() + PATIENCE_S
+        while not (place := await self.ask(PLACE % json.dumps(label))):
+            assert time.monotonic() < end, f"no button {label!r} to press in {await self.text()!r}"
+            await asyncio.sleep(0.05)
         return place
 
     async def press(self, label: str):
         """A real click on a button of the card, once it stands still and takes clicks: the card rises, grows with what
         it says, and lets clicks through to the page while files are handed over."""
-        before, place = None, await self.place(label)
-        while place != before or await self.ask("function () { return this.matches('.aside') }"):
+        before = None
+        while (place := await self.place(label)) != before:
             await asyncio.sleep(0.15)
-            before, place = place, await self.place(label)
+            before = place
         await self.page.press(*place)
 
 
