@@ -41,6 +41,29 @@ PLACE = """function () {
 }"""
 
 
+async def until(condition: Callable[[], bool], timeout: float = PATIENCE_S):
+    """Waits until the condition holds."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, f"after {timeout} s still not so"
+        await asyncio.sleep(0.05)
+
+
+async def targets(browser: Browser, kind: str = "page") -> list[str]:
+    """The ids of a Chromium's tabs, or of what else is of this kind."""
+    found = (await browser.line.call("Target.getTargets"))["targetInfos"]
+    return [target["targetId"] for target in found if target["type"] == kind]
+
+
+async def reload_extension(browser: Browser, own: Page):
+    """Reloads it, as an update does. Tabs of the extension, such as ``own``, close with that."""
+    await own.evaluate("setTimeout(() => chrome.runtime.reload(), 50), null")
+    end = time.monotonic() + PATIENCE_S
+    while own.target in await targets(browser):
+        assert time.monotonic() < end, "the extension did not reload"
+        await asyncio.sleep(0.05)
+
+
 def mark(data: bytes) -> bytes:
     """What the fake engine makes of a photo: the same format and size, with a corner painted over."""
     image = Image.open(io.BytesIO(data))
@@ -227,10 +250,9 @@ class Stage:
 
     async def reset(self):
         """Closes all pages but one, starts the daemon anew, and forgets settings, results and uploads."""
-        call = self.browser.line.call
-        for target in (await call("Target.getTargets"))["targetInfos"]:
-            if target["type"] == "page" and target["targetId"] != self.options.target:
-                await call("Target.closeTarget", {"targetId": target["targetId"]})
+        for target in await targets(self.browser):
+            if target != self.options.target:
+                await self.browser.line.call("Target.closeTarget", {"targetId": target})
         await self.daemon.stop()
         await self.daemon.start()
         self.daemon.engine.__init__()

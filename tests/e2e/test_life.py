@@ -8,13 +8,12 @@ import contextlib
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import browser as browsers
 import pytest
 import pytest_asyncio
-from stage import EXTENSION, PATIENCE_S, Card, FirefoxCard, mark
+from stage import EXTENSION, PATIENCE_S, Card, FirefoxCard, mark, reload_extension, targets, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -35,14 +34,6 @@ def daemon(stage):
 @pytest.fixture
 def demo(stage):
     return stage.demo
-
-
-async def until(condition, timeout=15):
-    """Waits until the condition holds."""
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.05)
 
 
 async def begin(browser, daemon, demo, photos, seconds=30):
@@ -67,12 +58,6 @@ async def answering(page, accept):
         task = asyncio.create_task(answer())
         yield asked
         await asyncio.wait_for(task, 15)
-
-
-async def targets(browser, kind="page"):
-    """The ids of the browser's tabs, or of what else is of this kind."""
-    found = (await browser.line.call("Target.getTargets"))["targetInfos"]
-    return [target["targetId"] for target in found if target["type"] == kind]
 
 
 async def workers(browser):
@@ -322,9 +307,7 @@ async def test_a_reloaded_extension_fails_closed(fresh, daemon, demo, photos):
         other = await browser.open(demo.url("react"))
         await other.choose(INPUT, [photos["eileen.jpg"], photos["käthe.png"]])
         await Card(other).wait_for("Upload all that are ready")
-        await options.evaluate("setTimeout(() => chrome.runtime.reload(), 50)")
-        while options.target in await targets(browser):  # a reload closes the extension's own tabs
-            await asyncio.sleep(0.05)
+        await reload_extension(browser, options)
         await page.choose(INPUT, [photos["eileen.jpg"]])
         await Card(page).wait_for("PMask was updated")
         await demo.stays_empty()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import shutil
+import time
 
 import browser as browsers
 import pytest
 import pytest_asyncio
-from stage import EXTENSION, Card
+from stage import EXTENSION, PATIENCE_S, Card, reload_extension
 
 INPUT = "document.getElementById('photo')"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -294,6 +296,18 @@ async def test_the_popup_judges_only_what_went_protected(options, guarded, state
     assert "" == await popup.evaluate("document.getElementById('judged').textContent")
 
 
+async def opened_again(browser, url):
+    """A page of an extension that reloads: until it is there again the browser opens none."""
+    page = await browser.open("about:blank")
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        with contextlib.suppress(browsers.BrowserError):
+            await page.goto(url)
+            return page
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{url} never opened")
+
+
 async def test_a_page_that_was_open_before_the_extension(daemon, demo):
     """Its photos go up as they are: the popup says so behind a switch that says "on", and the badge at an update."""
     async with await browsers.launch("chromium", extension=EXTENSION, public_ports=[demo.port]) as browser:
@@ -323,9 +337,8 @@ async def test_a_page_that_was_open_before_the_extension(daemon, demo):
         assert "" == await popup.evaluate(badge)
         config = "{inDeveloperMode: true}"  # else the browser switches off what it reloads from a folder
         await extensions.evaluate(f"chrome.developerPrivate.updateProfileConfiguration({config})")
-        await popup.evaluate("setTimeout(() => chrome.runtime.reload(), 50), null")
-        await asyncio.sleep(1.5)
-        popup = await browser.open(popup_url)
+        await reload_extension(browser, popup)
+        popup = await opened_again(browser, popup_url)
         await popup.wait_for(f"{badge}.then((text) => text === '!')")
         await page.call("Page.reload")
         await popup.wait_for(f"{badge}.then((text) => text === '')")
