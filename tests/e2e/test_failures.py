@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from stage import Card, Daemon, FakeEngine, mark
+from stage import Card, Daemon, FakeEngine, mark, until
 
 from pmask.errors import OutOfMemory
 
@@ -130,8 +130,8 @@ async def test_cancelling_stops_the_work(page, daemon, demo, photos):
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await Card(page).wait_for("Hiding the signatures")
     await Card(page).press("Cancel and close")
-    await demo.stays_empty(2)
-    assert daemon.engine.cancelled == 1
+    await until(lambda: daemon.engine.cancelled == 1)
+    await demo.stays_empty()
 
 
 async def test_the_result_says_what_recognisers_say(page, daemon, demo, photos):
