@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import io
 import json
 import socket
@@ -41,11 +42,14 @@ PLACE = """function () {
 }"""
 
 
-async def until(condition: Callable[[], bool], timeout: float = PATIENCE_S):
-    """Waits until the condition holds."""
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, f"after {timeout} s still not so"
+async def until(condition: Callable[[], object]):
+    """Waits until the condition, or what it returns once awaited, holds; gives back what it was then."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        found = condition()
+        if found := await found if inspect.isawaitable(found) else found:
+            return found
+        assert time.monotonic() < end, f"not so within {PATIENCE_S} s"
         await asyncio.sleep(0.05)
 
 

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 import pytest_asyncio
 from PIL import Image
-from stage import PATIENCE_S, Card, box_of, mark
+from stage import Card, box_of, mark, until
 
 from pmask.errors import OutOfMemory
 
@@ -221,13 +221,12 @@ async def test_from_the_comparison_to_the_settings(stage, page, photos, where):
     await card.wait_for("Change it less, or hide it better")
     await stage.options.goto("about:blank")  # settings that are open already would only come to the front
     await card.press("Change it less, or hide it better")
-    url, opened = stage.browser.extension_url("options/options.html"), []
-    for _ in range(PATIENCE_S * 20):
-        opened = [target["url"] for target in (await stage.browser.line.call("Target.getTargets"))["targetInfos"]]
-        if url in opened:
-            break
-        await asyncio.sleep(0.05)
-    assert url in opened
+    url = stage.browser.extension_url("options/options.html")
+
+    async def is_open():
+        return url in [target["url"] for target in (await stage.browser.line.call("Target.getTargets"))["targetInfos"]]
+
+    await until(is_open)
 
 
 async def test_the_protected_copy_can_be_saved(stage, page, photos, tmp_path):
@@ -239,10 +238,7 @@ async def test_the_protected_copy_can_be_saved(stage, page, photos, tmp_path):
     await card.wait_for("Upload the original this once")  # the last button that comes
     await card.press("Save protected copy")
     saved = tmp_path / "eileen.protected.jpg"
-    for _ in range(100):
-        if saved.exists() and saved.stat().st_size:
-            break
-        await asyncio.sleep(0.05)
+    await until(lambda: saved.exists() and saved.stat().st_size)
     assert mark(photos["eileen.jpg"].read_bytes()) == saved.read_bytes()
 
 
@@ -310,12 +306,8 @@ async def test_each_face_of_a_film_is_shown_in_its_own_frame(stage, page, daemon
         "function () { return [...this.querySelectorAll('.faces canvas')]"
         ".map((tile) => tile.getContext('2d').getImageData(56, 56, 1, 1).data.findIndex((level) => level > 150)) }"
     )
-    shown = None
-    for _ in range(100):  # frames are decoded one after another
-        if (shown := await card.ask(middles)) == [2, 0, 1]:
-            break
-        await asyncio.sleep(0.05)
-    assert [2, 0, 1] == shown
+    drawn = f"function () {{ return String(({middles}).call(this)) === '2,0,1' }}"
+    await until(lambda: card.ask(drawn))  # frames are decoded one after another
     await card.press("Face 1, Frame 3")
     assert "Protect 2 faces" in await card.text()
 
@@ -414,24 +406,17 @@ async def test_the_keyboard_stays_in_the_card(page, daemon, photos):
     card = Card(page)
     await card.wait_for("Try again")
 
-    async def becomes(state):
-        for _ in range(PATIENCE_S * 20):
-            if await card.ask(f"function () {{ return {state} }}"):
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"never {state}")
-
     await card.ask("function () { this.focus() }")
     for _ in range(3):
         await key(page, "Tab")
     assert "Try again" == await card.ask(FOCUSED)
     await key(page, "Enter")
-    await becomes("this.matches(':focus')")
+    await until(lambda: card.ask("function () { return this.matches(':focus') }"))
     await card.wait_for("Try again")
     await key(page, "Tab")
     assert "Make small" == await card.ask(FOCUSED)
     await card.press("Try again")
-    await becomes("!this.matches(':focus-within')")
+    await until(lambda: card.ask("function () { return !this.matches(':focus-within') }"))
 
 
 async def test_what_a_screen_reader_hears(page, daemon, photos):
@@ -510,11 +495,11 @@ async def test_a_page_cannot_do_away_with_the_card(page, daemon, demo, photos, a
     await page.evaluate(
         f"(async () => {{ const host = document.querySelector('[popover]'); await ({attack}); return true }})()"
     )
-    await card.place("Upload the original")
-    opaque = (
-        "function () { return this.checkVisibility({ opacityProperty: true }) && this.getBoundingClientRect().width }"
+    is_shown = (
+        "function () { const { width } = this.getBoundingClientRect();"
+        " return this.checkVisibility({ opacityProperty: true }) && width > 300 }"
     )
-    assert await card.ask(opaque) > 300
+    await until(lambda: card.ask(is_shown))
     await card.press("Upload the original")
     await demo.wait_for(1)
 
@@ -525,10 +510,7 @@ async def test_the_recognisers_are_loaded_while_the_person_still_looks(page, dae
     assert 0 == daemon.engine.warmed
     for _ in range(2):
         await page.click(INPUT)
-    for _ in range(100):
-        if daemon.engine.warmed:
-            break
-        await asyncio.sleep(0.05)
+    await until(lambda: daemon.engine.warmed)
     await asyncio.sleep(0.3)
     assert (1, 0) == (daemon.engine.warmed, daemon.engine.started)
 
@@ -604,11 +586,7 @@ async def test_a_scroll_lock_lets_the_card_scroll(page, daemon, photos):
     place = await card.ask("function () { const { x, y } = this.getBoundingClientRect(); return [x + 200, y + 200] }")
     wheel = {"type": "mouseWheel", "x": place[0], "y": place[1], "deltaX": 0, "deltaY": 100}
     await page.call("Input.dispatchMouseEvent", wheel)
-    for _ in range(40):
-        if scrolled := await card.ask("function () { return this.scrollTop }"):
-            break
-        await asyncio.sleep(0.05)
-    assert scrolled > 0
+    await until(lambda: card.ask("function () { return this.scrollTop }"))
 
 
 @pytest.mark.parametrize("place", ["host", "host.attachShadow({ mode: 'open' })"])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import browser as browsers
 import pytest
-from stage import EXTENSION, FirefoxCard, mark
+from stage import EXTENSION, FirefoxCard, mark, until
 
 pytestmark = pytest.mark.skipif(
     browsers.find_browser("firefox") is None, reason="no Firefox on this machine (apt-get install firefox-esr)"
@@ -37,10 +35,7 @@ async def test_the_card_in_firefox(daemon, demo, photos, tmp_path):
         await card.wait_for("Upload the original this once")  # the last button that comes
         await card.press("Save protected copy")
         saved = tmp_path / "saved" / "käthe.protected.png"
-        for _ in range(200):
-            if saved.exists() and saved.stat().st_size == len(mark(original)):
-                break
-            await asyncio.sleep(0.05)
+        await until(lambda: saved.exists() and saved.stat().st_size == len(mark(original)))
         assert mark(original) == saved.read_bytes()
         await card.press("Upload the original this once")
         await card.wait_for("Choose the photo again")

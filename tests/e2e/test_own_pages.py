@@ -7,12 +7,11 @@ import contextlib
 import json
 import re
 import shutil
-import time
 
 import browser as browsers
 import pytest
 import pytest_asyncio
-from stage import EXTENSION, PATIENCE_S, Card, reload_extension
+from stage import EXTENSION, Card, reload_extension, until
 
 INPUT = "document.getElementById('photo')"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -49,13 +48,10 @@ async def downloads(browser, folder):
     await browser.line.call("Browser.setDownloadBehavior", params)
 
 
-async def saved(page, path):
+async def saved(path):
     """A file's JSON, once it has been saved."""
-    for _ in range(200):
-        if path.exists() and path.stat().st_size:
-            return json.loads(path.read_text(encoding="utf-8"))
-        await page.evaluate("new Promise((resolve) => setTimeout(resolve, 50))")
-    raise AssertionError(f"{path.name} was not saved")
+    await until(lambda: path.exists() and path.stat().st_size)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 async def test_presets_team_and_choices_reach_the_daemon(options, guarded, daemon, demo, photos):
@@ -143,16 +139,19 @@ async def test_the_looks_hold_in_high_contrast_in_the_dark_and_in_a_narrow_windo
 async def test_the_last_recogniser_stays(options):
     """A team of nobody would protect from nobody."""
     await options.evaluate("document.getElementById('team-details').open = true")
-    for _ in range(10):
-        if not await options.evaluate("document.querySelector('#team :checked') !== null"):
-            break
-        if await options.evaluate("!document.getElementById('team-result').hidden"):
-            break
+    ticked = "document.querySelectorAll('#team :checked').length"
+    for left in range(await options.evaluate(ticked) - 1, 0, -1):
+        await options.evaluate("void (document.getElementById('team-default').hidden = true)")
         await options.click("document.querySelector('#team :checked')")
-        await options.evaluate("new Promise((resolve) => setTimeout(resolve, 200))")
+        await options.wait_for(f"{SETTINGS}.then(({{ team }}) => team?.length === {left})")
+        await options.wait_for("!document.getElementById('team-default').hidden")  # the new team is shown
+        assert left == await options.evaluate(ticked)
+        assert await options.evaluate("document.getElementById('team-result').hidden")
+    await options.click("document.querySelector('#team :checked')")
+    await options.wait_for("!document.getElementById('team-result').hidden")
     assert "At least one recogniser" in await options.evaluate("document.getElementById('team-result').textContent")
     assert 1 == await options.evaluate(f"{SETTINGS}.then(({{ team }}) => team.length)")
-    assert 1 == await options.evaluate("document.querySelectorAll('#team :checked').length")
+    assert 1 == await options.evaluate(ticked)
 
 
 async def test_what_a_face_costs_here(options, guarded, daemon, demo, photos):
@@ -192,7 +191,7 @@ async def test_settings_go_to_another_browser(options, guarded, tmp_path):
     await options.click("document.querySelector('[name=faces][value=ask]')")
     await options.wait_for(f"{SETTINGS}.then(({{ faces }}) => faces === 'ask')")
     await options.click("document.getElementById('export')")
-    file = await saved(options, tmp_path / "pmask-settings.json")
+    file = await saved(tmp_path / "pmask-settings.json")
     assert ("ask", None) == (file["values"]["faces"], file["values"].get("daemon"))
     await options.click("document.querySelector('[name=faces][value=all]')")
     await options.wait_for(f"{SETTINGS}.then(({{ faces }}) => faces === 'all')")
@@ -219,7 +218,7 @@ async def test_diagnostics_are_about_the_machine_only(options, guarded, daemon, 
     await page.choose(INPUT, [photos["eileen.jpg"]])
     await demo.wait_for(1)
     await options.click("document.getElementById('diagnostics')")
-    file = await saved(options, tmp_path / "pmask-diagnostics.json")
+    file = await saved(tmp_path / "pmask-diagnostics.json")
     assert ("pmask", 1, True) == (file["product"], file["health"]["protocol"], file["paired"])
     assert ["protected"] == [result["state"] for result in file["results"]]
     token = await options.evaluate("chrome.storage.local.get('daemon').then(({ daemon }) => daemon.token)")
@@ -299,13 +298,14 @@ async def test_the_popup_judges_only_what_went_protected(options, guarded, state
 async def opened_again(browser, url):
     """A page of an extension that reloads: until it is there again the browser opens none."""
     page = await browser.open("about:blank")
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
+
+    async def is_open():
         with contextlib.suppress(browsers.BrowserError):
             await page.goto(url)
-            return page
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{url} never opened")
+            return True
+
+    await until(is_open)
+    return page
 
 
 async def test_a_page_that_was_open_before_the_extension(daemon, demo):
@@ -412,13 +412,12 @@ async def test_after_the_installation_and_in_the_persons_language(locale, tmp_pa
     (own / "manifest.json").write_text(json.dumps({**manifest, "default_locale": locale}), encoding="utf-8")
     expected = json.loads((own / "_locales" / locale / "messages.json").read_text(encoding="utf-8"))
     async with await browsers.launch("chromium", extension=own) as browser:
-        opened = None
-        for _ in range(100):
-            targets = (await browser.line.call("Target.getTargets"))["targetInfos"]
-            if opened := [target for target in targets if target["url"].endswith("welcome/welcome.html")]:
-                break
-            await asyncio.sleep(0.1)
-        assert opened, "the installation did not open the welcome"
+
+        async def is_welcomed():
+            tabs = (await browser.line.call("Target.getTargets"))["targetInfos"]
+            return any(tab["url"].endswith("welcome/welcome.html") for tab in tabs)
+
+        await until(is_welcomed)
         for name, title in (("options", "options_title"), ("welcome", "welcome_title"), ("popup", None)):
             page = await browser.open(browser.extension_url(f"{name}/{name}.html"))
             await page.wait_for("document.querySelector('.status.bad') !== null")
