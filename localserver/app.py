@@ -184,7 +184,7 @@ async def _make_job(request: web.Request) -> web.Response:
             raise TooManyPixels(f"at most {config.photo_pixels:,} pixels are accepted")
         if not request.app[_CLIENTS].is_paired(client_id):
             raise Unauthorised("the client has left while its photo arrived")
-        job = queue.add(client_id, data, info.media_type, options, digest, None if patience == math.inf else patience)
+        job = queue.add(client_id, data, info.media_type, options, digest, patience)
     return web.json_response({"id": job.id}, status=202)
 
 

@@ -80,14 +80,14 @@ class Engine(Protocol):
 class Job:
     """One photo on its way. ``data`` is the upload until the job ends; times are the queue's clock, in seconds.
     ``error`` is not to be raised again: a traceback keeps what its frames hold. ``patience``: after how many seconds
-    that nobody asks for it, it is given up; None: never."""
+    that nobody asks for it, it is given up."""
 
     client_id: str
     data: bytes = field(repr=False)
     media_type: str
     options: MaskOptions
     key: Key
-    patience: float | None = None
+    patience: float = math.inf
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     state: Literal["queued", "running", "done", "failed", "cancelled"] = "queued"
     progress: Progress | None = None
@@ -202,7 +202,7 @@ class JobQueue:
         media_type: str,
         options: MaskOptions,
         photo: bytes,
-        patience: float | None = None,
+        patience: float = math.inf,
     ) -> Job:
         """Queues a photo; to be called inside `admit`. ``photo`` is its SHA-256. One that was made before is done at
         once."""
@@ -218,7 +218,7 @@ class JobQueue:
     def asked(self, job: Job, answered_in: float = 0.0) -> None:
         """The job's client is there, and has its answer in so many seconds at most: its patience begins anew then. What
         is made of a job already waits for it longer."""
-        if job.patience is not None and job.ended_at is None:
+        if math.isfinite(job.patience) and job.ended_at is None:
             if job.given_up is not None:
                 job.given_up.cancel()
             loop = asyncio.get_running_loop()

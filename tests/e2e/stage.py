@@ -62,10 +62,11 @@ async def targets(browser: Browser, kind: str = "page") -> list[str]:
 async def reload_extension(browser: Browser, own: Page):
     """Reloads it, as an update does. Tabs of the extension, such as ``own``, close with that."""
     await own.evaluate("setTimeout(() => chrome.runtime.reload(), 50), null")
-    end = time.monotonic() + PATIENCE_S
-    while own.target in await targets(browser):
-        assert time.monotonic() < end, "the extension did not reload"
-        await asyncio.sleep(0.05)
+
+    async def has_gone():
+        return own.target not in await targets(browser)
+
+    await until(has_gone)
 
 
 def mark(data: bytes) -> bytes:

@@ -13,7 +13,7 @@ import zipfile
 import browser as browsers
 import pytest
 from aiohttp import web
-from stage import PATIENCE_S, FakeEngine, mark
+from stage import PATIENCE_S, FakeEngine, mark, until
 
 from localserver.errors import NotFound, QueueFull
 from localserver.jobs import Job, JobQueue
@@ -86,15 +86,6 @@ async def open_paired(browser, daemon):
 async def said(page, words: str) -> None:
     """Waits until the page says this."""
     await page.wait_for(f"document.body.innerText.includes({json.dumps(words)})", PATIENCE_S)
-
-
-async def happens(condition) -> None:
-    """Waits until this is so on the daemon's side."""
-    for _ in range(PATIENCE_S * 20):
-        if condition():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("it never happened")
 
 
 async def download(browser, page, press: str, name: str):
@@ -284,7 +275,7 @@ async def test_cancel_stops_the_work_and_trying_again_does_it(page, photos, engi
     await said(page, "Hiding the signatures, 2 faces")
     await page.click(button("Cancel"))
     await said(page, "Cancelled")
-    await happens(lambda: engine.cancelled)
+    await until(lambda: engine.cancelled)
     assert 1 == engine.cancelled
     engine.seconds = 0
     await page.click(button("Try again"))
@@ -419,7 +410,7 @@ async def test_photos_cancelled_while_the_queue_is_full_make_way(page, photos, m
 
     monkeypatch.setattr(JobQueue, "admit", full_twice)
     await page.set_files(PHOTOS, [photos["eileen.jpg"], photos["käthe.png"]])
-    await happens(lambda: len(refused) == 2)
+    await until(lambda: len(refused) == 2)
     await said(page, "Waiting: too many photos are waiting")
     await page.click(button("Cancel all"))
     await said(page, "0 of 2 photos done, 2 cancelled.")
@@ -602,7 +593,7 @@ async def test_the_address_with_a_code_pasted_into_the_open_page_pairs_it(browse
     assert paired == running.clients.paired()
     running.clients.revoke(paired[0].id)
     await page.evaluate(f"location.hash = 'pair={running.clients.new_code()}'")
-    await happens(running.clients.paired)
+    await until(running.clients.paired)
     await page.wait_for("document.getElementById('pairing').hidden")
     assert 1 == len(running.clients.paired())
 
@@ -633,12 +624,12 @@ async def test_a_tab_that_is_closed_leaves_no_work_behind(browser, running, page
     before any farewell is sent, as Firefox does every other time."""
     engine.seconds = 300
     await page.set_files(PHOTOS, [photos["eileen.jpg"], photos["käthe.png"]])
-    await happens(lambda: running.jobs() == 2)
+    await until(lambda: running.jobs() == 2)
     running.lose_patience(3)
     await asyncio.sleep(4)
     assert running.jobs() == 2, "the page is there, and asks"
     await page.close()
-    await happens(lambda: engine.cancelled and running.jobs() == 0)
+    await until(lambda: engine.cancelled and running.jobs() == 0)
     engine.seconds = 0
     other = await open_paired(browser, running)
     await other.set_files(PHOTOS, [photos["third.webp"]])

@@ -94,7 +94,7 @@
     /** Puts the card above whatever came over it, or into that beside which nothing can be pressed. */
     #raise() {
       const page = outermost();
-      for (const place of [this.#host.parentNode, page.documentElement, ...thoseAlone(page)]) {
+      for (const place of [this.#host.parentNode, page.documentElement, ...allWithin(page, ALONE, shadowOf)]) {
         if (this.#host.parentNode !== place) place.append(this.#host);
         this.#host.hidePopover();
         this.#host.showPopover();
@@ -153,20 +153,17 @@
   /** The page's open popover that closes with a press beside it; of nested ones the innermost. @returns {HTMLElement | undefined} */
   function innermostPopped(page) {
     const alone = [...page.querySelectorAll(ALONE)].at(-1);
-    return thosePopped(alone ?? page).at(-1);
+    return allWithin(alone ?? page, POPPED, openRootOf).at(-1);
   }
 
-  /** The elements that are POPPED, also in open shadow roots: closed ones take too long to ask for twice a second. */
-  function thosePopped(root) {
-    const inner = [...root.querySelectorAll("*")].map(({ shadowRoot }) => shadowRoot).filter(Boolean);
-    return [...root.querySelectorAll(POPPED), ...inner.flatMap(thosePopped)];
+  /** The elements that a selector names, also those in the shadow roots that `rootOf` finds. @param {Document | ShadowRoot} root */
+  function allWithin(root, selector, rootOf) {
+    const inner = [...root.querySelectorAll("*")].map(rootOf).filter(Boolean);
+    return [...root.querySelectorAll(selector), ...inner.flatMap((one) => allWithin(one, selector, rootOf))];
   }
 
-  /** The elements that are ALONE, also those in shadow roots. @param {Document | ShadowRoot} root */
-  function thoseAlone(root) {
-    const inner = [...root.querySelectorAll("*")].map(shadowOf).filter(Boolean);
-    return [...root.querySelectorAll(ALONE), ...inner.flatMap(thoseAlone)];
-  }
+  /** An element's shadow root, if it is an open one: closed ones take too long to ask for twice a second. */
+  const openRootOf = ({ shadowRoot }) => shadowRoot;
 
   /** An element's shadow root, also a closed one. */
   function shadowOf(element) {
